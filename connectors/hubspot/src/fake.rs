@@ -1,0 +1,590 @@
+//! HubSpot's stand-in.
+
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, VecDeque},
+};
+
+use crosstie_sdk::{
+    Delivery, FakeVendor, HttpRequest, HttpResponse, Method, Secret,
+    domain::Instant,
+    signature::{self, Encoding},
+};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    mapping::instant,
+    webhook::{SIGNATURE_HEADER, SIGNED, TIMESTAMP_HEADER},
+    wire::id_text,
+};
+
+/// A stand-in for a HubSpot account: deals, companies, their associations, search, and webhooks.
+///
+/// It starts empty. Object ids and event ids count up from the time of their making in milliseconds, so that an
+/// account that is started again does not use an id twice. Every write queues one signed webhook delivery.
+pub struct HubspotFake {
+    webhook_url: Option<String>,
+    client_secret: Secret,
+    portal: u64,
+    deals: BTreeMap<i64, Object>,
+    companies: BTreeMap<i64, Object>,
+    last_object_id: i64,
+    last_event_id: i64,
+    deliveries: Vec<HttpRequest>,
+    faults: VecDeque<HttpResponse>,
+    page_limit: usize,
+    searches: usize,
+}
+
+/// One deal or company.
+struct Object {
+    properties: BTreeMap<String, Option<String>>,
+    created_at: Instant,
+    updated_at: Instant,
+    archived: bool,
+    /// Of a deal: the companies by id, with the types of the association.
+    companies: BTreeMap<i64, Vec<i64>>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Deal,
+    Company,
+}
+
+/// What is refused: status, category and message.
+struct Refusal(u16, &'static str, String);
+
+type Outcome = Result<HttpResponse, Refusal>;
+
+const MAX_SEARCH_PAGE: usize = 200;
+const MAX_SEARCH_ROWS: usize = 10_000;
+const PRIMARY: i64 = 5;
+const UNLABELED: i64 = 341;
+
+impl HubspotFake {
+    /// An empty account. Webhooks go to the address, when there is one, signed with the app's client secret;
+    /// `portal` is the number of the account.
+    pub fn new(webhook_url: Option<String>, client_secret: Secret, portal: u64) -> Self {
+        Self {
+            webhook_url,
+            client_secret,
+            portal,
+            deals: BTreeMap::new(),
+            companies: BTreeMap::new(),
+            last_object_id: 0,
+            last_event_id: 0,
+            deliveries: Vec::new(),
+            faults: VecDeque::new(),
+            page_limit: MAX_SEARCH_PAGE,
+            searches: 0,
+        }
+    }
+
+    /// Lets no search give more rows at once than this, whatever it asks for.
+    pub fn set_page_limit(&mut self, rows: usize) {
+        self.page_limit = rows.max(1);
+    }
+
+    /// Answers the next request with this and does nothing else. Several wait in line.
+    pub fn fail_next(&mut self, answer: HttpResponse) {
+        self.faults.push_back(answer);
+    }
+
+    /// How many searches were answered.
+    pub fn searches(&self) -> usize {
+        self.searches
+    }
+
+    fn route(&mut self, request: &HttpRequest, now: Instant) -> Outcome {
+        let segments: Vec<&str> = request.path().trim_matches('/').split('/').collect();
+        if request.method == Method::Post && segments == ["oauth", "v1", "token"] {
+            return token(request);
+        }
+        let token = request.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
+        if token.is_none_or(|token| token.trim().is_empty()) {
+            return Err(Refusal(401, "INVALID_AUTHENTICATION", "Authentication credentials not found.".to_owned()));
+        }
+        match (request.method, segments.as_slice()) {
+            (Method::Get, ["crm", "v3", "objects", kind]) => self.list(Kind::of(kind)?, request),
+            (Method::Post, ["crm", "v3", "objects", kind]) => self.create(Kind::of(kind)?, request, now),
+            (Method::Post, ["crm", "v3", "objects", kind, "search"]) => self.search(Kind::of(kind)?, request),
+            (Method::Get, ["crm", "v3", "objects", kind, id]) => self.one(Kind::of(kind)?, id, request),
+            (Method::Patch, ["crm", "v3", "objects", kind, id]) => self.update(Kind::of(kind)?, id, request, now),
+            (Method::Delete, ["crm", "v3", "objects", kind, id]) => self.archive(Kind::of(kind)?, id, now),
+            (Method::Post, ["crm", "v4", "associations", "deals", "companies", "batch", "read"]) => {
+                self.associations(request, now)
+            }
+            _ => Err(not_found("No such resource.")),
+        }
+    }
+
+    fn list(&self, kind: Kind, request: &HttpRequest) -> Outcome {
+        let limit = number(request, "limit")?.unwrap_or(10);
+        if !(1..=100).contains(&limit) {
+            return Err(invalid("limit must be between 1 and 100"));
+        }
+        let limit = usize::try_from(limit).unwrap_or(100);
+        let after = number(request, "after")?.unwrap_or(0);
+        let names = property_names(request);
+        let mut live = self.objects(kind).iter().filter(|(id, object)| !object.archived && **id > after);
+        let rows: Vec<(i64, Value)> =
+            live.by_ref().take(limit).map(|(id, object)| (*id, object.row(*id, &names))).collect();
+        let last_id = rows.last().map(|(id, _)| *id);
+        let mut answer = json!({ "results": rows.into_iter().map(|(_, row)| row).collect::<Vec<_>>() });
+        if let (Some(last_id), true) = (last_id, live.next().is_some()) {
+            answer["paging"] = json!({ "next": { "after": last_id.to_string() } });
+        }
+        Ok(HttpResponse::json(200, &answer))
+    }
+
+    fn one(&self, kind: Kind, id: &str, request: &HttpRequest) -> Outcome {
+        let (id, object) = self.find(kind, id)?;
+        let mut row = object.row(id, &property_names(request));
+        let asks_companies = request.query().iter().any(|(name, value)| {
+            name == "associations" && value.split(',').any(|kind| kind.eq_ignore_ascii_case("companies"))
+        });
+        if asks_companies && !object.companies.is_empty() {
+            let links = object.companies.iter().flat_map(|(company, types)| {
+                types.iter().map(move |kind| {
+                    let name = if *kind == PRIMARY { "deal_to_company" } else { "deal_to_company_unlabeled" };
+                    json!({ "id": company.to_string(), "type": name })
+                })
+            });
+            row["associations"] = json!({ "companies": { "results": links.collect::<Vec<_>>() } });
+        }
+        Ok(HttpResponse::json(200, &row))
+    }
+
+    fn search(&mut self, kind: Kind, request: &HttpRequest) -> Outcome {
+        self.searches += 1;
+        let body = body_of(request)?;
+        let limit = match body.get("limit") {
+            None => 10,
+            Some(limit) => limit.as_u64().and_then(|limit| usize::try_from(limit).ok()).unwrap_or(0),
+        };
+        if !(1..=MAX_SEARCH_PAGE).contains(&limit) {
+            return Err(invalid("limit must be between 1 and 200"));
+        }
+        let limit = limit.min(self.page_limit);
+        let after = body.get("after").and_then(id_text).filter(|after| !after.is_empty());
+        let after = after.map_or(Ok(0), |after| after.parse::<usize>()).map_err(|_| invalid("after is no offset"))?;
+        if after + limit > MAX_SEARCH_ROWS {
+            return Err(invalid("a search gives no more than 10000 rows"));
+        }
+        let sort = sort_of(&body)?;
+        let groups = filter_groups(&body)?;
+        let mut found: Vec<(i64, &Object)> = Vec::new();
+        for (id, object) in self.objects(kind).iter().filter(|(_, object)| !object.archived) {
+            if groups.is_empty() || groups.iter().any(|group| group.iter().all(|filter| filter.matches(object))) {
+                found.push((*id, object));
+            }
+        }
+        // Rows that the sort leaves equal come in an order that nobody may rely on: here, the newest first.
+        found.reverse();
+        if let Some((property, descending)) = &sort {
+            found.sort_by(|(_, left), (_, right)| {
+                let order = compare(left.get(property), right.get(property));
+                if *descending { order.reverse() } else { order }
+            });
+        }
+        let names: Vec<String> = array(&body, "properties").iter().filter_map(id_text).collect();
+        let total = found.len();
+        let rows: Vec<Value> =
+            found.iter().skip(after).take(limit).map(|(id, object)| object.row(*id, &names)).collect();
+        let mut answer = json!({ "total": total, "results": rows });
+        if after + limit < total {
+            answer["paging"] = json!({ "next": { "after": (after + limit).to_string() } });
+        }
+        Ok(HttpResponse::json(200, &answer))
+    }
+
+    fn create(&mut self, kind: Kind, request: &HttpRequest, now: Instant) -> Outcome {
+        let body = body_of(request)?;
+        let given = given_properties(&body)?;
+        let companies = self.given_companies(kind, &body)?;
+        let now = whole_ms(now);
+        let id = next(&mut self.last_object_id, now);
+        let mut object =
+            Object { properties: BTreeMap::new(), created_at: now, updated_at: now, archived: false, companies };
+        object.properties.extend(given);
+        object.properties.insert("hs_object_id".to_owned(), Some(id.to_string()));
+        object.properties.insert("createdate".to_owned(), Some(iso(now)));
+        object.touch(now);
+        let row = object.row(id, &object.names());
+        self.objects_mut(kind).insert(id, object);
+        self.announce(kind, "creation", id, &[], now);
+        Ok(HttpResponse::json(201, &row))
+    }
+
+    fn update(&mut self, kind: Kind, id: &str, request: &HttpRequest, now: Instant) -> Outcome {
+        let (id, _) = self.find(kind, id)?;
+        let given = given_properties(&body_of(request)?)?;
+        let now = whole_ms(now);
+        let object = self.objects_mut(kind).get_mut(&id).ok_or_else(|| not_found("Object not found."))?;
+        object.properties.extend(given.clone());
+        object.touch(now);
+        let row = object.row(id, &object.names());
+        let changes: Vec<(String, Option<String>)> = given.into_iter().collect();
+        self.announce(kind, "propertyChange", id, &changes, now);
+        Ok(HttpResponse::json(200, &row))
+    }
+
+    fn archive(&mut self, kind: Kind, id: &str, now: Instant) -> Outcome {
+        let (id, _) = self.find(kind, id)?;
+        let now = whole_ms(now);
+        if let Some(object) = self.objects_mut(kind).get_mut(&id) {
+            object.archived = true;
+            object.touch(now);
+        }
+        for deal in self.deals.values_mut().filter(|_| kind == Kind::Company) {
+            deal.companies.remove(&id);
+        }
+        self.announce(kind, "deletion", id, &[], now);
+        Ok(HttpResponse::empty(204))
+    }
+
+    fn associations(&self, request: &HttpRequest, now: Instant) -> Outcome {
+        let body = body_of(request)?;
+        let inputs = array(&body, "inputs");
+        if inputs.is_empty() || inputs.len() > 1_000 {
+            return Err(invalid("inputs must hold between 1 and 1000 ids"));
+        }
+        let (mut results, mut errors) = (Vec::new(), Vec::new());
+        for input in inputs {
+            let id = input.get("id").and_then(id_text).ok_or_else(|| invalid("an input has no id"))?;
+            let companies = id.parse().ok().and_then(|id: i64| self.deals.get(&id)).map(|deal| &deal.companies);
+            match companies.filter(|companies| !companies.is_empty()) {
+                Some(companies) => {
+                    let to = companies.iter().map(|(company, types)| {
+                        let types = types.iter().map(|kind| {
+                            let label = (*kind == PRIMARY).then_some("Primary");
+                            json!({ "category": "HUBSPOT_DEFINED", "typeId": kind, "label": label })
+                        });
+                        json!({ "toObjectId": company, "associationTypes": types.collect::<Vec<_>>() })
+                    });
+                    results.push(json!({ "from": { "id": id }, "to": to.collect::<Vec<_>>() }));
+                }
+                None => errors.push(json!({
+                    "status": "error",
+                    "category": "OBJECT_NOT_FOUND",
+                    "subCategory": "crm.associations.NO_ASSOCIATIONS_FOUND",
+                    "message": format!("No company is associated with deal {id}."),
+                    "context": { "fromObjectId": [id], "fromObjectType": ["deal"], "toObjectType": ["company"] },
+                })),
+            }
+        }
+        let at = iso(now);
+        let mut answer = json!({ "status": "COMPLETE", "results": results, "startedAt": at, "completedAt": at });
+        if errors.is_empty() {
+            return Ok(HttpResponse::json(200, &answer));
+        }
+        answer["numErrors"] = json!(errors.len());
+        answer["errors"] = json!(errors);
+        Ok(HttpResponse::json(207, &answer))
+    }
+
+    /// The companies that a new deal is associated with.
+    fn given_companies(&self, kind: Kind, body: &Value) -> Result<BTreeMap<i64, Vec<i64>>, Refusal> {
+        let mut companies = BTreeMap::new();
+        for association in array(body, "associations").iter().filter(|_| kind == Kind::Deal) {
+            let id = association.pointer("/to/id").and_then(id_text).unwrap_or_default();
+            let types = array(association, "types").iter();
+            let mut types: Vec<i64> =
+                types.filter_map(|kind| kind.get("associationTypeId").and_then(Value::as_i64)).collect();
+            if types.is_empty() || types.iter().any(|kind| ![PRIMARY, UNLABELED].contains(kind)) {
+                return Err(invalid("a deal is associated with a company by type 5 or 341"));
+            }
+            let (company, _) = self.find(Kind::Company, &id).map_err(|_| invalid("the company does not exist"))?;
+            types.push(UNLABELED);
+            types.sort_unstable();
+            types.dedup();
+            companies.insert(company, types);
+        }
+        Ok(companies)
+    }
+
+    /// Queues the delivery that a write sets off: one event, or one for each property that was changed.
+    fn announce(&mut self, kind: Kind, what: &str, id: i64, changes: &[(String, Option<String>)], now: Instant) {
+        let Some(url) = self.webhook_url.clone() else { return };
+        let subject = if kind == Kind::Deal { "deal" } else { "company" };
+        let mut event = || {
+            json!({
+                "eventId": next(&mut self.last_event_id, now),
+                "subscriptionId": 1,
+                "portalId": self.portal,
+                "appId": 1,
+                "occurredAt": epoch_ms(now),
+                "subscriptionType": format!("{subject}.{what}"),
+                "attemptNumber": 0,
+                "objectId": id,
+                "changeSource": "INTEGRATION",
+            })
+        };
+        let mut events: Vec<Value> = Vec::new();
+        for (name, value) in changes {
+            let mut event = event();
+            event["propertyName"] = json!(name);
+            event["propertyValue"] = json!(value.clone().unwrap_or_default());
+            events.push(event);
+        }
+        if events.is_empty() {
+            events.push(event());
+        }
+        let body = json!(events).to_string().into_bytes();
+        let unsigned = Delivery { method: "POST".to_owned(), url: url.clone(), headers: Vec::new(), body };
+        let written_at = epoch_ms(now).to_string();
+        let value = signature::sign(SIGNED, Encoding::Base64, &unsigned, &written_at, &self.client_secret);
+        let headers = vec![
+            ("content-type".to_owned(), "application/json".to_owned()),
+            (SIGNATURE_HEADER.to_owned(), value),
+            (TIMESTAMP_HEADER.to_owned(), written_at),
+        ];
+        self.deliveries.push(HttpRequest { method: Method::Post, url, headers, body: unsigned.body });
+    }
+
+    fn objects(&self, kind: Kind) -> &BTreeMap<i64, Object> {
+        match kind {
+            Kind::Deal => &self.deals,
+            Kind::Company => &self.companies,
+        }
+    }
+
+    fn objects_mut(&mut self, kind: Kind) -> &mut BTreeMap<i64, Object> {
+        match kind {
+            Kind::Deal => &mut self.deals,
+            Kind::Company => &mut self.companies,
+        }
+    }
+
+    fn find(&self, kind: Kind, id: &str) -> Result<(i64, &Object), Refusal> {
+        let id = id.parse().map_err(|_| not_found("Object not found. Ids are numbers."))?;
+        let object = self.objects(kind).get(&id).filter(|object| !object.archived);
+        object.map(|object| (id, object)).ok_or_else(|| not_found("Object not found."))
+    }
+}
+
+impl FakeVendor for HubspotFake {
+    fn respond(&mut self, request: &HttpRequest, now: Instant) -> HttpResponse {
+        if let Some(fault) = self.faults.pop_front() {
+            return fault;
+        }
+        self.route(request, now).unwrap_or_else(|Refusal(status, category, message)| {
+            let correlation = "00000000-0000-4000-8000-000000000000";
+            let body =
+                json!({ "status": "error", "message": message, "correlationId": correlation, "category": category });
+            HttpResponse::json(status, &body)
+        })
+    }
+
+    fn take_deliveries(&mut self) -> Vec<HttpRequest> {
+        std::mem::take(&mut self.deliveries)
+    }
+}
+
+impl Kind {
+    fn of(segment: &str) -> Result<Self, Refusal> {
+        match segment {
+            "deals" | "0-3" => Ok(Self::Deal),
+            "companies" | "0-2" => Ok(Self::Company),
+            _ => Err(invalid("Unable to infer object type.")),
+        }
+    }
+}
+
+impl Object {
+    fn get(&self, property: &str) -> Option<&str> {
+        self.properties.get(property)?.as_deref()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.properties.keys().cloned().collect()
+    }
+
+    fn touch(&mut self, now: Instant) {
+        self.updated_at = now;
+        self.properties.insert("hs_lastmodifieddate".to_owned(), Some(iso(now)));
+    }
+
+    /// The row as an answer holds it; a property that was asked for and is not set is null.
+    fn row(&self, id: i64, names: &[String]) -> Value {
+        let always = ["createdate", "hs_lastmodifieddate", "hs_object_id"];
+        let names = always.into_iter().chain(names.iter().map(String::as_str));
+        let properties: Map<String, Value> = names.map(|name| (name.to_owned(), json!(self.get(name)))).collect();
+        json!({
+            "id": id.to_string(),
+            "properties": properties,
+            "createdAt": iso(self.created_at),
+            "updatedAt": iso(self.updated_at),
+            "archived": self.archived,
+        })
+    }
+}
+
+/// One condition of a search.
+struct Filter {
+    property: String,
+    operator: String,
+    value: String,
+    high_value: String,
+    values: Vec<String>,
+}
+
+const OPERATORS: [&str; 11] =
+    ["EQ", "NEQ", "GT", "GTE", "LT", "LTE", "BETWEEN", "IN", "NOT_IN", "HAS_PROPERTY", "NOT_HAS_PROPERTY"];
+
+impl Filter {
+    fn read(filter: &Value) -> Result<Self, Refusal> {
+        let text = |name: &str| match filter.get(name) {
+            None | Some(Value::Null) => Ok(String::new()),
+            Some(Value::String(text)) => Ok(text.clone()),
+            Some(_) => Err(invalid(&format!("{name} of a filter must be a string"))),
+        };
+        let read = Self {
+            property: text("propertyName")?,
+            operator: text("operator")?,
+            value: text("value")?,
+            high_value: text("highValue")?,
+            values: array(filter, "values").iter().filter_map(id_text).collect(),
+        };
+        if read.property.is_empty() || !OPERATORS.contains(&read.operator.as_str()) {
+            return Err(invalid("a filter needs a propertyName and a known operator"));
+        }
+        Ok(read)
+    }
+
+    fn matches(&self, object: &Object) -> bool {
+        let Some(held) = object.get(&self.property) else {
+            return matches!(self.operator.as_str(), "NOT_HAS_PROPERTY" | "NEQ" | "NOT_IN");
+        };
+        let order = |value: &str| compare(Some(held), Some(value));
+        match self.operator.as_str() {
+            "EQ" => order(&self.value).is_eq(),
+            "NEQ" => order(&self.value).is_ne(),
+            "GT" => order(&self.value).is_gt(),
+            "GTE" => order(&self.value).is_ge(),
+            "LT" => order(&self.value).is_lt(),
+            "LTE" => order(&self.value).is_le(),
+            "BETWEEN" => order(&self.value).is_ge() && order(&self.high_value).is_le(),
+            "IN" => self.values.iter().any(|value| order(value).is_eq()),
+            "NOT_IN" => self.values.iter().all(|value| order(value).is_ne()),
+            "HAS_PROPERTY" => true,
+            _ => false,
+        }
+    }
+}
+
+/// Numbers and moments by size, everything else as text.
+fn compare(left: Option<&str>, right: Option<&str>) -> Ordering {
+    let size = |text: Option<&str>| {
+        let text = text?;
+        text.parse::<i64>().ok().or_else(|| instant(text).map(epoch_ms))
+    };
+    match (size(left), size(right)) {
+        (Some(left), Some(right)) => left.cmp(&right),
+        _ => left.cmp(&right),
+    }
+}
+
+fn filter_groups(body: &Value) -> Result<Vec<Vec<Filter>>, Refusal> {
+    let groups = array(body, "filterGroups");
+    if groups.len() > 6 {
+        return Err(invalid("a search takes 6 groups of filters at most"));
+    }
+    groups.iter().map(|group| array(group, "filters").iter().map(Filter::read).collect()).collect()
+}
+
+/// The one property that a search sorts by, and whether it goes down: `"name"`, `"-name"` or an object.
+fn sort_of(body: &Value) -> Result<Option<(String, bool)>, Refusal> {
+    match array(body, "sorts") {
+        [] => Ok(None),
+        [Value::String(text)] => {
+            let down = text.strip_prefix('-');
+            Ok(Some((down.unwrap_or(text).to_owned(), down.is_some())))
+        }
+        [sort] => {
+            let property = sort.get("propertyName").and_then(Value::as_str);
+            let property = property.ok_or_else(|| invalid("a sort needs a propertyName"))?;
+            Ok(Some((property.to_owned(), sort.get("direction").and_then(Value::as_str) == Some("DESCENDING"))))
+        }
+        _ => Err(invalid("a search takes one sort")),
+    }
+}
+
+fn given_properties(body: &Value) -> Result<BTreeMap<String, Option<String>>, Refusal> {
+    let given = body.get("properties").and_then(Value::as_object);
+    let given = given.ok_or_else(|| invalid("properties are missing"))?;
+    let read_only = ["hs_object_id", "hs_lastmodifieddate", "createdate"];
+    let mut properties = BTreeMap::new();
+    for (name, value) in given {
+        let value = match value {
+            _ if read_only.contains(&name.as_str()) => return Err(invalid(&format!("{name} is read only"))),
+            Value::Null => None,
+            Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
+            _ => return Err(invalid(&format!("{name} must be a string"))),
+        };
+        properties.insert(name.clone(), value);
+    }
+    Ok(properties)
+}
+
+fn token(request: &HttpRequest) -> Outcome {
+    let form = request.form();
+    let value = |name: &str| form.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.as_str());
+    if value("grant_type") != "refresh_token" || value("refresh_token").is_empty() {
+        return Err(Refusal(400, "BAD_REFRESH_TOKEN", "missing or unknown refresh token".to_owned()));
+    }
+    Ok(HttpResponse::json(
+        200,
+        &json!({
+            "access_token": "fake-access-token",
+            "refresh_token": value("refresh_token"),
+            "token_type": "bearer",
+            "expires_in": 1_800,
+        }),
+    ))
+}
+
+fn body_of(request: &HttpRequest) -> Result<Value, Refusal> {
+    serde_json::from_slice(&request.body).map_err(|_| invalid("Invalid input JSON."))
+}
+
+fn array<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+    value.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn number(request: &HttpRequest, name: &str) -> Result<Option<i64>, Refusal> {
+    let value = request.query().into_iter().find(|(key, value)| key == name && !value.is_empty());
+    value.map(|(_, value)| value.parse().map_err(|_| invalid(&format!("{name} is no number")))).transpose()
+}
+
+fn property_names(request: &HttpRequest) -> Vec<String> {
+    let lists = request.query().into_iter().filter(|(name, _)| name == "properties");
+    lists.flat_map(|(_, list)| list.split(',').map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+fn invalid(message: &str) -> Refusal {
+    Refusal(400, "VALIDATION_ERROR", message.to_owned())
+}
+
+fn not_found(message: &str) -> Refusal {
+    Refusal(404, "OBJECT_NOT_FOUND", message.to_owned())
+}
+
+/// The next id: the time in milliseconds, or one more than the last.
+fn next(last: &mut i64, now: Instant) -> i64 {
+    *last = epoch_ms(now).max(*last + 1);
+    *last
+}
+
+fn epoch_ms(at: Instant) -> i64 {
+    at.micros().div_euclid(1_000)
+}
+
+fn whole_ms(at: Instant) -> Instant {
+    Instant::from_micros(epoch_ms(at) * 1_000).unwrap_or(at)
+}
+
+fn iso(at: Instant) -> String {
+    at.timestamp().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+}

@@ -1,0 +1,117 @@
+#![doc = include_str!("../README.md")]
+
+mod companies;
+mod deals;
+mod fake;
+mod mapping;
+mod refusal;
+mod search;
+mod webhook;
+mod wire;
+
+use std::collections::BTreeMap;
+
+use crosstie_sdk::{
+    AnyReader, AuthMode, Call, Connector, Deletes, Descriptor, Fault, Inbound, Net, Order, RateBudget, ReadEntity,
+    Settings, SettingsError, WhoAmI,
+    domain::{
+        Currency,
+        integration::{Arm, Entity},
+        pipeline::OpportunityStage,
+    },
+};
+use serde::Deserialize;
+
+pub use crate::fake::HubspotFake;
+use crate::{companies::Companies, deals::Deals, webhook::Webhook};
+
+/// The connector to HubSpot's CRM.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Hubspot;
+
+/// The change time has milliseconds; the search index runs some seconds behind.
+const BY_CHANGE_TIME: Order = Order::Keyset { granularity_ms: 1, overlap_seconds: 300 };
+
+static DESCRIPTOR: Descriptor = Descriptor {
+    id: "hubspot",
+    name: "HubSpot",
+    version: "1.0.0",
+    arms: &[Arm::Crm],
+    auth: &[AuthMode::Bearer, AuthMode::OAuth2Refresh { token_path: "/oauth/v1/token" }],
+    default_base_url: Some("https://api.hubapi.com"),
+    budgets: &[
+        RateBudget { bucket: "crm", per_second: 10, burst: 100 },
+        RateBudget { bucket: "search", per_second: 5, burst: 5 },
+    ],
+    reads: &[
+        ReadEntity {
+            entity: Entity::Account,
+            remote: "companies",
+            order: BY_CHANGE_TIME,
+            deletes: Deletes::Announced,
+            poll_seconds: 60,
+        },
+        ReadEntity {
+            entity: Entity::Opportunity,
+            remote: "deals",
+            order: BY_CHANGE_TIME,
+            deletes: Deletes::Announced,
+            poll_seconds: 30,
+        },
+    ],
+    writes: &[],
+};
+
+#[async_trait::async_trait]
+impl Connector for Hubspot {
+    fn descriptor(&self) -> &'static Descriptor {
+        &DESCRIPTOR
+    }
+
+    fn check_settings(&self, settings: &Settings) -> Result<(), SettingsError> {
+        settings.read::<HubspotSettings>().map(|_| ())
+    }
+
+    async fn probe(&self, net: &Net) -> Result<WhoAmI, Fault> {
+        let answer = net.send(Call::get("/crm/v3/objects/deals").query("limit", "1")).await?;
+        answer.json_or::<wire::Listing>(refusal::explain)?;
+        Ok(WhoAmI { account: "a HubSpot account whose deals can be read".to_owned() })
+    }
+
+    fn readers(&self) -> &[&dyn AnyReader] {
+        &[&Companies, &Deals]
+    }
+
+    fn inbound(&self) -> Option<&dyn Inbound> {
+        Some(&Webhook)
+    }
+}
+
+/// What a connection to HubSpot can be told.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct HubspotSettings {
+    /// Native stage id to common stage, beside or instead of [`DEFAULT_STAGES`].
+    stages: BTreeMap<String, OpportunityStage>,
+    /// The currency of a deal that names none.
+    default_currency: Option<Currency>,
+}
+
+/// The sales pipeline that every HubSpot account begins with.
+const DEFAULT_STAGES: [(&str, OpportunityStage); 7] = [
+    ("appointmentscheduled", OpportunityStage::Qualify),
+    ("qualifiedtobuy", OpportunityStage::Scoping),
+    ("presentationscheduled", OpportunityStage::Scoping),
+    ("decisionmakerboughtin", OpportunityStage::Proposed),
+    ("contractsent", OpportunityStage::Committed),
+    ("closedwon", OpportunityStage::Won),
+    ("closedlost", OpportunityStage::Lost),
+];
+
+impl HubspotSettings {
+    /// The common stage of a native one, where it is mapped.
+    fn stage(&self, native: &str) -> Option<OpportunityStage> {
+        let default = || DEFAULT_STAGES.iter().find(|(id, _)| *id == native).map(|(_, stage)| *stage);
+        self.stages.get(native).copied().or_else(default)
+    }
+}

@@ -1,0 +1,324 @@
+//! The records of the stand-in, and what each request does to them.
+
+use crosstie_sdk::{HttpResponse, Method};
+use serde_json::{Value, json};
+
+use super::{
+    event,
+    request::{Asked, found, invalid, missing, refuse},
+};
+
+/// Records in the order in which they were made.
+pub(super) struct Store {
+    id_seed: u64,
+    ids: u64,
+    pub(super) customers: Vec<Value>,
+    pub(super) products: Vec<Value>,
+    pub(super) invoices: Vec<Value>,
+    events: Vec<Value>,
+    announced: usize,
+}
+
+impl Store {
+    pub(super) fn new(id_seed: u64) -> Self {
+        Self {
+            id_seed,
+            ids: 0,
+            customers: Vec::new(),
+            products: Vec::new(),
+            invoices: Vec::new(),
+            events: Vec::new(),
+            announced: 0,
+        }
+    }
+
+    /// Events since this was last asked.
+    pub(super) fn take_new_events(&mut self) -> Vec<Value> {
+        let new = self.events[self.announced..].to_vec();
+        self.announced = self.events.len();
+        new
+    }
+
+    pub(super) fn answer(&mut self, asked: &Asked) -> HttpResponse {
+        let path: Vec<&str> = asked.path.iter().map(String::as_str).collect();
+        match (asked.method, path.as_slice()) {
+            (Method::Get, ["v1", "customers"]) => asked.page(live(&self.customers)),
+            (Method::Get, ["v1", "customers", "search"]) => self.search_customers(asked),
+            (Method::Get, ["v1", "customers", id]) => show(&self.customers, "customer", id),
+            (Method::Post, ["v1", "customers"]) => self.create_customer(asked),
+            (Method::Post, ["v1", "customers", id]) => self.update_customer(asked, id),
+            (Method::Delete, ["v1", "customers", id]) => self.delete_customer(asked, id),
+            (Method::Get, ["v1", "products", id]) => show(&self.products, "product", id),
+            (Method::Post, ["v1", "products"]) => self.create_product(asked),
+            (Method::Get, ["v1", "invoices"]) => {
+                let of_customer =
+                    |invoice: &&Value| asked.text("customer").is_none_or(|customer| invoice["customer"] == customer);
+                asked.page(live(&self.invoices).filter(of_customer))
+            }
+            (Method::Get, ["v1", "invoices", id]) => show(&self.invoices, "invoice", id),
+            (Method::Post, ["v1", "invoices"]) => self.draft_invoice(asked),
+            (Method::Post, ["v1", "invoices", id, "finalize"]) => self.finalize(asked, id),
+            (Method::Post, ["v1", "invoices", id, "pay"]) => self.pay(asked, id),
+            (Method::Post, ["v1", "invoices", id, "void"]) => self.void(asked, id),
+            (Method::Post, ["v1", "invoiceitems"]) => self.add_item(asked),
+            (Method::Get, ["v1", "events"]) => self.list_events(asked),
+            (method, _) => {
+                let why = format!("Unrecognized request URL ({}: /{}).", method.as_str(), asked.path.join("/"));
+                refuse(404, "invalid_request_error", None, None, &why)
+            }
+        }
+    }
+
+    fn new_id(&mut self, prefix: &str) -> String {
+        self.ids += 1;
+        format!("{prefix}_{:x}x{:06}", self.id_seed, self.ids)
+    }
+
+    fn emit(&mut self, kind: &str, object: &Value, now: i64) {
+        let id = self.new_id("evt");
+        self.events.push(event(id, kind, object, now));
+    }
+
+    fn create_customer(&mut self, asked: &Asked) -> HttpResponse {
+        let customer = json!({
+            "id": self.new_id("cus"),
+            "object": "customer",
+            "created": asked.now,
+            "livemode": false,
+            "name": asked.text("name"),
+            "email": asked.text("email"),
+            "metadata": asked.metadata(),
+        });
+        self.customers.push(customer.clone());
+        self.emit("customer.created", &customer, asked.now);
+        found(&customer)
+    }
+
+    fn update_customer(&mut self, asked: &Asked, id: &str) -> HttpResponse {
+        let Some(customer) = find(&mut self.customers, id).filter(|customer| customer["deleted"] != true) else {
+            return missing("customer", id);
+        };
+        for name in ["name", "email"] {
+            if let Some(text) = asked.text(name) {
+                customer[name] = json!(text);
+            }
+        }
+        for (name, value) in asked.metadata() {
+            customer["metadata"][name] = value;
+        }
+        let customer = customer.clone();
+        self.emit("customer.updated", &customer, asked.now);
+        found(&customer)
+    }
+
+    fn delete_customer(&mut self, asked: &Asked, id: &str) -> HttpResponse {
+        let Some(customer) = find(&mut self.customers, id) else { return missing("customer", id) };
+        let before = std::mem::replace(customer, json!({ "id": id, "object": "customer", "deleted": true }));
+        let after = customer.clone();
+        self.emit("customer.deleted", &before, asked.now);
+        found(&after)
+    }
+
+    /// Understands the one question `metadata['name']:'value'`.
+    fn search_customers(&self, asked: &Asked) -> HttpResponse {
+        let question = asked.text("query").and_then(|query| {
+            let (name, value) = query.strip_prefix("metadata['")?.split_once("']:'")?;
+            Some((name, value.strip_suffix('\'')?))
+        });
+        let Some((name, value)) = question else { return invalid("query", "The query cannot be understood.") };
+        let data: Vec<&Value> = live(&self.customers).filter(|found| found["metadata"][name] == value).collect();
+        found(&json!({ "object": "search_result", "url": "/v1/customers/search", "has_more": false, "data": data }))
+    }
+
+    fn create_product(&mut self, asked: &Asked) -> HttpResponse {
+        let Some(name) = asked.text("name") else { return invalid("name", "Missing required param: name.") };
+        let id = asked.text("id").map(str::to_owned).unwrap_or_else(|| self.new_id("prod"));
+        if self.products.iter().any(|product| product["id"] == id.as_str()) {
+            let code = Some("resource_already_exists");
+            return refuse(400, "invalid_request_error", code, Some("id"), "Product already exists.");
+        }
+        let product = json!({
+            "id": id,
+            "object": "product",
+            "active": true,
+            "created": asked.now,
+            "updated": asked.now,
+            "images": [],
+            "livemode": false,
+            "name": name,
+            "metadata": asked.metadata(),
+        });
+        self.products.push(product.clone());
+        found(&product)
+    }
+
+    fn draft_invoice(&mut self, asked: &Asked) -> HttpResponse {
+        if asked.text("currency").is_some() {
+            return invalid("currency", "Received unknown parameter: currency");
+        }
+        let customer = asked.text("customer").unwrap_or_default().to_owned();
+        if !live(&self.customers).any(|known| known["id"] == customer.as_str()) {
+            let why = format!("No such customer: '{customer}'");
+            return refuse(400, "invalid_request_error", Some("resource_missing"), Some("customer"), &why);
+        }
+        let by_mail = asked.text("collection_method") == Some("send_invoice");
+        if by_mail && asked.number("days_until_due").is_none() {
+            return invalid("days_until_due", "You must pass days_until_due or due_date.");
+        }
+        let due_date = asked.number("days_until_due").map(|days| asked.now + days * 86_400);
+        let invoice = json!({
+            "id": self.new_id("in"),
+            "object": "invoice",
+            "created": asked.now,
+            "livemode": false,
+            "customer": customer,
+            "currency": "usd",
+            "collection_method": asked.text("collection_method").unwrap_or("charge_automatically"),
+            "auto_advance": asked.text("auto_advance") == Some("true"),
+            "description": asked.text("description"),
+            "number": null,
+            "status": "draft",
+            "subtotal": 0,
+            "total": 0,
+            "amount_due": 0,
+            "amount_paid": 0,
+            "amount_remaining": 0,
+            "paid": false,
+            "paid_out_of_band": false,
+            "due_date": due_date,
+            "status_transitions": {
+                "finalized_at": null, "marked_uncollectible_at": null, "paid_at": null, "voided_at": null,
+            },
+            "lines": { "object": "list", "has_more": false, "data": [] },
+            "metadata": asked.metadata(),
+        });
+        self.invoices.push(invoice.clone());
+        self.emit("invoice.created", &invoice, asked.now);
+        found(&invoice)
+    }
+
+    fn add_item(&mut self, asked: &Asked) -> HttpResponse {
+        let (Some(amount), Some(currency)) = (asked.number("amount"), asked.text("currency")) else {
+            return invalid("amount", "Give amount and currency.");
+        };
+        let (item, line) = (self.new_id("ii"), self.new_id("il"));
+        let id = asked.text("invoice").unwrap_or_default();
+        let Some(invoice) = find(&mut self.invoices, id) else {
+            let why = format!("No such invoice: '{id}'");
+            return refuse(400, "invalid_request_error", Some("resource_missing"), Some("invoice"), &why);
+        };
+        if invoice["status"] != "draft" {
+            let code = Some("invoice_not_editable");
+            return refuse(
+                400,
+                "invalid_request_error",
+                code,
+                Some("invoice"),
+                "The invoice can no longer be changed.",
+            );
+        }
+        if Some(invoice["customer"].as_str().unwrap_or_default()) != asked.text("customer") {
+            return invalid("customer", "The invoice is of another customer.");
+        }
+        let total = invoice["total"].as_i64().unwrap_or_default() + amount;
+        for name in ["subtotal", "total", "amount_due", "amount_remaining"] {
+            invoice[name] = json!(total);
+        }
+        invoice["currency"] = json!(currency);
+        if let Some(lines) = invoice["lines"]["data"].as_array_mut() {
+            lines.push(json!({
+                "id": line,
+                "object": "line_item",
+                "amount": amount,
+                "currency": currency,
+                "description": asked.text("description"),
+                "invoice_item": item,
+                "type": "invoiceitem",
+            }));
+        }
+        found(&json!({
+            "id": item,
+            "object": "invoiceitem",
+            "amount": amount,
+            "currency": currency,
+            "customer": asked.text("customer"),
+            "description": asked.text("description"),
+            "invoice": id,
+        }))
+    }
+
+    fn finalize(&mut self, asked: &Asked, id: &str) -> HttpResponse {
+        let number = self.invoices.iter().filter(|invoice| !invoice["number"].is_null()).count() + 1;
+        let number = format!("{:X}-{number:04}", self.id_seed);
+        let Some(invoice) = find(&mut self.invoices, id) else { return missing("invoice", id) };
+        if invoice["status"] != "draft" {
+            let why = "This invoice is already finalized, you can't re-finalize a non-draft invoice.";
+            return invalid("invoice", why);
+        }
+        if invoice["lines"]["data"].as_array().is_none_or(Vec::is_empty) {
+            return invalid("invoice", "Nothing to invoice.");
+        }
+        invoice["status"] = json!("open");
+        invoice["number"] = json!(number);
+        invoice["status_transitions"]["finalized_at"] = json!(asked.now);
+        let invoice = invoice.clone();
+        self.emit("invoice.finalized", &invoice, asked.now);
+        found(&invoice)
+    }
+
+    fn pay(&mut self, asked: &Asked, id: &str) -> HttpResponse {
+        let Some(invoice) = find(&mut self.invoices, id) else { return missing("invoice", id) };
+        if asked.text("paid_out_of_band") != Some("true") {
+            return invalid("paid_out_of_band", "There are no cards here: only payment out of band is taken.");
+        }
+        if invoice["status"] != "open" {
+            return invalid("invoice", "Only an open invoice can be paid.");
+        }
+        invoice["status"] = json!("paid");
+        invoice["paid"] = json!(true);
+        invoice["paid_out_of_band"] = json!(true);
+        invoice["amount_paid"] = invoice["total"].clone();
+        invoice["amount_remaining"] = json!(0);
+        invoice["status_transitions"]["paid_at"] = json!(asked.now);
+        let invoice = invoice.clone();
+        self.emit("invoice.paid", &invoice, asked.now);
+        found(&invoice)
+    }
+
+    fn void(&mut self, asked: &Asked, id: &str) -> HttpResponse {
+        let Some(invoice) = find(&mut self.invoices, id) else { return missing("invoice", id) };
+        if invoice["status"] != "open" && invoice["status"] != "uncollectible" {
+            return invalid("invoice", "Only an open invoice can be voided.");
+        }
+        invoice["status"] = json!("void");
+        invoice["status_transitions"]["voided_at"] = json!(asked.now);
+        let invoice = invoice.clone();
+        self.emit("invoice.voided", &invoice, asked.now);
+        found(&invoice)
+    }
+
+    fn list_events(&self, asked: &Asked) -> HttpResponse {
+        let (from, to) = (asked.number("created[gte]"), asked.number("created[lte]"));
+        let types = asked.all("types[]");
+        let wanted = |event: &&Value| {
+            let at = event["created"].as_i64().unwrap_or_default();
+            from.is_none_or(|from| at >= from)
+                && to.is_none_or(|to| at <= to)
+                && (types.is_empty() || types.iter().any(|kind| event["type"] == *kind))
+        };
+        asked.page(self.events.iter().rev().filter(wanted))
+    }
+}
+
+/// Rows that are listed, the newest first.
+fn live(rows: &[Value]) -> impl Iterator<Item = &Value> {
+    rows.iter().rev().filter(|row| row["deleted"] != true)
+}
+
+fn show(rows: &[Value], what: &str, id: &str) -> HttpResponse {
+    rows.iter().find(|row| row["id"] == id).map_or_else(|| missing(what, id), found)
+}
+
+fn find<'a>(rows: &'a mut [Value], id: &str) -> Option<&'a mut Value> {
+    rows.iter_mut().find(|row| row["id"] == id)
+}

@@ -1,0 +1,8 @@
+//! Whether the connector does what it says, against its stand-in in memory.
+
+mod kit;
+mod mapping;
+mod reading;
+mod specification;
+mod webhooks;
+mod writing;

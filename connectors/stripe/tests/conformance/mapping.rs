@@ -1,0 +1,119 @@
+use crosstie_sdk::{
+    Connector, MappedRow, Observed, Settings,
+    domain::{
+        Money,
+        billing::{InvoiceClaim, InvoiceLineClaim, InvoiceStatus},
+        integration::{Claim, Entity},
+        pipeline::AccountClaim,
+    },
+};
+use crosstie_stripe::Stripe;
+use serde_json::{Value, json};
+
+use crate::kit::euros;
+
+fn map(entity: Entity, raw: &Value) -> MappedRow {
+    let readers = Stripe.readers();
+    let reader = readers.iter().find(|reader| reader.entity() == entity).expect("a reader");
+    reader.map_raw(&Settings::default(), raw.clone())
+}
+
+fn good(entity: Entity, raw: &Value) -> Observed {
+    match map(entity, raw) {
+        MappedRow::Good(observed) => *observed,
+        MappedRow::Bad { code, why, .. } => panic!("{code}: {why}"),
+    }
+}
+
+fn fixture(text: &str) -> Value {
+    serde_json::from_str(text).expect("a fixture is JSON")
+}
+
+#[test]
+fn a_paid_invoice_says_all_that_billing_decides() {
+    let seen = good(Entity::Invoice, &fixture(include_str!("../../fixtures/invoice_paid.json")));
+    let expected = InvoiceClaim {
+        invoice: Some("inv_01h455vb4pex5vsknk084sn02q".parse().expect("an id")),
+        customer: Some("cus_0001".to_owned()),
+        number: Some("ACME-0007".to_owned()),
+        native_status: Some("paid".to_owned()),
+        status: Some(InvoiceStatus::Paid),
+        total: Some(euros("1428.00")),
+        amount_paid: Some(euros("1428.00")),
+        issued_on: Some("2026-11-23".parse().expect("a day")),
+        due_on: Some("2026-12-23".parse().expect("a day")),
+        lines: Some(vec![
+            InvoiceLineClaim { description: "Discovery".to_owned(), amount: euros("1000") },
+            InvoiceLineClaim { description: String::new(), amount: euros("200") },
+        ]),
+    };
+    assert_eq!(seen.claim, Claim::Invoice(expected));
+    assert_eq!(seen.key.remote_id, "in_0007");
+    assert_eq!(seen.fields["issued_on"].source_path, "status_transitions.finalized_at");
+    assert_eq!(seen.fields["total"].source_path, "total");
+}
+
+#[test]
+fn one_unreadable_field_does_not_spoil_the_invoice() {
+    let seen = good(Entity::Invoice, &fixture(include_str!("../../fixtures/invoice_odd.json")));
+    let expected = InvoiceClaim {
+        customer: Some("cus_0002".to_owned()),
+        native_status: Some("escalated".to_owned()),
+        amount_paid: Some(Money::new(5, "ISK".parse().expect("a currency"))),
+        ..InvoiceClaim::default()
+    };
+    assert_eq!(seen.claim, Claim::Invoice(expected));
+    for field in ["invoice", "total"] {
+        assert!(seen.fields[field].problem.is_some(), "{field} is noted");
+    }
+    assert!(!seen.fields.contains_key("lines"), "a part of the lines is not spoken of");
+}
+
+#[test]
+fn a_customer_is_an_account() {
+    let raw = fixture(include_str!("../../fixtures/customer.json"));
+    let name_of = |raw: &Value| match good(Entity::Account, raw).claim {
+        Claim::Account(AccountClaim { name, .. }) => name,
+        other => panic!("{other:?}"),
+    };
+    let expected = AccountClaim {
+        name: Some("Acme Ltd".to_owned()),
+        domain: None,
+        billing_email: Some("ap@acme.example".to_owned()),
+    };
+    assert_eq!(good(Entity::Account, &raw).claim, Claim::Account(expected));
+    assert_eq!(name_of(&json!({ "id": "cus_2", "name": " ", "email": "a@b.example" })).as_deref(), Some("a@b.example"));
+    assert_eq!(name_of(&json!({ "id": "cus_2", "name": null })).as_deref(), Some("Customer cus_2"));
+}
+
+#[test]
+fn a_deleted_customer_parks_as_deleted() {
+    let row = map(Entity::Account, &json!({ "id": "cus_9", "object": "customer", "deleted": true }));
+    assert!(matches!(row, MappedRow::Bad { code, remote_id: Some(id), .. } if code == "DELETED" && id == "cus_9"));
+}
+
+#[test]
+fn the_version_changes_with_what_is_mapped_and_with_nothing_else() {
+    let raw = fixture(include_str!("../../fixtures/invoice_paid.json"));
+    let version = |raw: &Value| good(Entity::Invoice, raw).key.version.expect("a version");
+    let first = version(&raw);
+    let mut other = raw.clone();
+    other["footer"] = json!("Thank you");
+    assert_eq!(version(&other), first);
+    for (field, value) in [
+        ("status", json!("void")),
+        ("total", json!(1)),
+        ("amount_paid", json!(0)),
+        ("currency", json!("usd")),
+        ("number", json!("ACME-0008")),
+        ("customer", json!("cus_0002")),
+        ("due_date", json!(null)),
+        ("status_transitions", json!(null)),
+        ("lines", json!(null)),
+        ("metadata", json!({})),
+    ] {
+        let mut changed = raw.clone();
+        changed[field] = value;
+        assert_ne!(version(&changed), first, "{field}");
+    }
+}

@@ -1,0 +1,54 @@
+//! Accounts: Tryton's parties.
+
+use async_trait::async_trait;
+use crosstie_sdk::{
+    Ask, Bag, Fault, Net, Page, Reader, Row, RowKey, Settings, Unmappable,
+    domain::{
+        integration::{Claim, Entity},
+        pipeline::AccountClaim,
+    },
+};
+
+use crate::{
+    mapping,
+    paging::{self, Listing},
+    rest::{Rest, number},
+    wire::Party,
+};
+
+pub(crate) const MODEL: &str = "party.party";
+const FIELDS: &[&str] = &["name", "website", "email"];
+
+/// Reads parties.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AccountReader;
+
+#[async_trait]
+impl Reader for AccountReader {
+    type Wire = Party;
+
+    fn entity(&self) -> Entity {
+        Entity::Account
+    }
+
+    async fn page(&self, net: &Net, ask: &Ask) -> Result<Page<Party>, Fault> {
+        paging::page(net, ask, Listing { model: MODEL, fields: FIELDS, domain: Vec::new() }).await
+    }
+
+    async fn one(&self, net: &Net, remote_id: &str) -> Result<Row<Party>, Fault> {
+        let fields = [&["create_date", "write_date"], FIELDS].concat();
+        Row::read_one(Rest::of(net)?.read(MODEL, number(remote_id)?, &fields).await?)
+    }
+
+    fn key(&self, wire: &Party) -> RowKey {
+        mapping::key(wire.stamp)
+    }
+
+    fn map(&self, wire: &Party, _settings: &Settings, bag: &mut Bag) -> Result<Claim, Unmappable> {
+        Ok(Claim::Account(AccountClaim {
+            name: bag.take("name", "name", mapping::text(&wire.name)),
+            domain: bag.take("domain", "website", mapping::domain(&wire.website)),
+            billing_email: bag.take("billing_email", "email", mapping::text(&wire.email)),
+        }))
+    }
+}

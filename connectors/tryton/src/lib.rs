@@ -1,0 +1,135 @@
+#![doc = include_str!("../README.md")]
+
+mod account;
+mod base64url;
+mod fake;
+mod invoice;
+mod mapping;
+mod opportunity;
+mod paging;
+mod rest;
+mod wire;
+mod writer;
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use crosstie_sdk::{
+    AnyReader, AuthMode, Connector, Deletes, Descriptor, Fault, Net, Order, RateBudget, ReadEntity, Settings,
+    SettingsError, WhoAmI, WriteEntity, WriteSafety, Writer,
+    domain::{
+        integration::{Arm, Entity, IntentKind},
+        pipeline::OpportunityStage,
+    },
+};
+use serde::Deserialize;
+
+pub use self::fake::TrytonFake;
+use self::{
+    account::AccountReader, invoice::InvoiceReader, opportunity::OpportunityReader, rest::Rest, wire::Named,
+    writer::TrytonWriter,
+};
+
+/// Tryton, as CRM, as billing, or as both.
+#[derive(Debug, Clone, Copy)]
+pub struct Tryton;
+
+/// By change time, to the microsecond; the declared step is the finest that the contract can name.
+const BY_CHANGE_TIME: Order = Order::Keyset { granularity_ms: 1, overlap_seconds: 300 };
+const POLL_SECONDS: u32 = 30;
+
+static DESCRIPTOR: Descriptor = Descriptor {
+    id: "tryton",
+    name: "Tryton",
+    version: "1.0.0",
+    arms: &[Arm::Crm, Arm::Billing],
+    auth: &[AuthMode::Bearer],
+    default_base_url: None,
+    budgets: &[RateBudget { bucket: "rest", per_second: 20, burst: 20 }],
+    reads: &[
+        ReadEntity {
+            entity: Entity::Account,
+            remote: account::MODEL,
+            order: BY_CHANGE_TIME,
+            deletes: Deletes::SweepOnly,
+            poll_seconds: POLL_SECONDS,
+        },
+        ReadEntity {
+            entity: Entity::Opportunity,
+            remote: opportunity::MODEL,
+            order: BY_CHANGE_TIME,
+            deletes: Deletes::SweepOnly,
+            poll_seconds: POLL_SECONDS,
+        },
+        ReadEntity {
+            entity: Entity::Invoice,
+            remote: invoice::MODEL,
+            order: BY_CHANGE_TIME,
+            deletes: Deletes::SweepOnly,
+            poll_seconds: POLL_SECONDS,
+        },
+    ],
+    writes: &[
+        WriteEntity { intent: IntentKind::PlaceOrder, remote: "sale.sale", safety: WriteSafety::FindThenCreate },
+        WriteEntity { intent: IntentKind::IssueInvoice, remote: invoice::MODEL, safety: WriteSafety::FindThenCreate },
+    ],
+};
+
+/// What a connection to Tryton is configured with. Numbers are ids in that database.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TrytonSettings {
+    /// The company whose opportunities, sales and invoices are meant.
+    pub(crate) company: i64,
+    /// The employee in whose name documents are moved on.
+    pub(crate) employee: Option<i64>,
+    /// What is sold on every line; without it lines name no product.
+    pub(crate) product: Option<i64>,
+    /// The unit of each line; the product's own when missing.
+    pub(crate) unit: Option<i64>,
+    /// For customers that have none of their own.
+    pub(crate) payment_term: Option<i64>,
+    /// Journal of invoices; the first revenue journal when missing.
+    pub(crate) journal: Option<i64>,
+    /// For customers that have none of their own; the configured default when missing.
+    pub(crate) receivable_account: Option<i64>,
+    /// Account of each invoice line; that of the product's category or the configured default when missing.
+    pub(crate) revenue_account: Option<i64>,
+    /// Taxes of each line. Tryton's defaults work in its own forms only.
+    #[serde(default)]
+    pub(crate) taxes: Vec<i64>,
+    /// Opportunity states that mean another stage than usual.
+    #[serde(default)]
+    pub(crate) stages: BTreeMap<String, OpportunityStage>,
+}
+
+#[async_trait]
+impl Connector for Tryton {
+    fn descriptor(&self) -> &'static Descriptor {
+        &DESCRIPTOR
+    }
+
+    fn check_settings(&self, settings: &Settings) -> Result<(), SettingsError> {
+        settings.read::<TrytonSettings>().map(|_| ())
+    }
+
+    async fn probe(&self, net: &Net) -> Result<WhoAmI, Fault> {
+        let rest = Rest::of(net)?;
+        let company = rest.settings.company;
+        let found = rest.read("company.company", company, &["rec_name"]).await;
+        let found = found.map_err(|fault| match fault {
+            Fault::Gone => Fault::rejected("settings.company", format!("there is no company {company}")),
+            other => other,
+        })?;
+        let Named { rec_name } = wire::read(found)?;
+        Ok(WhoAmI { account: rec_name.unwrap_or_else(|| format!("company {company}")) })
+    }
+
+    fn readers(&self) -> &[&dyn AnyReader] {
+        &[&AccountReader, &OpportunityReader, &InvoiceReader]
+    }
+
+    fn writer(&self) -> Option<&dyn Writer> {
+        Some(&TrytonWriter)
+    }
+}

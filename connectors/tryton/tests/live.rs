@@ -1,0 +1,387 @@
+//! Against a real Tryton: runs when `TRYTON_URL`, `TRYTON_KEY` and `TRYTON_SETTINGS` say where one is
+//! (`tests/live/tryton.sh start` prints them).
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use crosstie_sdk::{
+    AnyReader, Ask, Call, Connector, Credentials, Fault, HttpRequest, HttpResponse, MappedRow, Method, More, Net,
+    NetOptions, Observed, ReqwestTransport, Secret, Settings, Transport, TransportError, WriteRequest, Writer,
+    domain::{
+        Currency, Instant, Money,
+        billing::InvoiceStatus,
+        integration::{Claim, Customer, EffectKey, Entity, Intent, IssueInvoice, OrderLine, PlaceOrder},
+        pipeline::OpportunityStage,
+    },
+};
+use crosstie_tryton::Tryton;
+use serde_json::{Value, json};
+
+/// A connection to the real server, with another transport and key where a test wants them.
+#[expect(clippy::disallowed_methods, reason = "a test reads where its server is")]
+fn connect(transport: Arc<dyn Transport>, key: Option<&str>) -> Option<Net> {
+    let [Some(url), Some(own_key), Some(settings)] =
+        ["TRYTON_URL", "TRYTON_KEY", "TRYTON_SETTINGS"].map(|name| std::env::var(name).ok())
+    else {
+        println!("NOT RUN: TRYTON_URL, TRYTON_KEY and TRYTON_SETTINGS do not say where a Tryton is");
+        return None;
+    };
+    let options = NetOptions {
+        base_url: Some(url),
+        credentials: Credentials::Bearer(Secret::new(key.unwrap_or(&own_key))),
+        settings: Settings::new(serde_json::from_str(&settings).expect("TRYTON_SETTINGS is JSON")),
+        transport,
+    };
+    Some(Net::new(Tryton.descriptor(), options).expect("a usable connection"))
+}
+
+fn real() -> Arc<dyn Transport> {
+    Arc::new(ReqwestTransport::new().expect("a transport"))
+}
+
+/// Loses the answer of one POST, after it took effect.
+struct Lossy {
+    real: ReqwestTransport,
+    lose: u32,
+    posts: AtomicU32,
+}
+
+#[async_trait::async_trait]
+impl Transport for Lossy {
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
+        let post = request.method == Method::Post;
+        let answer = self.real.send(request).await?;
+        if post && self.posts.fetch_add(1, Ordering::SeqCst) + 1 == self.lose {
+            return Err(TransportError::AnswerLost("for the test".to_owned()));
+        }
+        Ok(answer)
+    }
+}
+
+fn reader(entity: Entity) -> &'static dyn AnyReader {
+    let readers = <Tryton as Connector>::readers(&Tryton);
+    *readers.iter().find(|reader| reader.entity() == entity).expect("it is read")
+}
+
+fn writer() -> &'static dyn Writer {
+    <Tryton as Connector>::writer(&Tryton).expect("it writes")
+}
+
+async fn call(net: &Net, call: Call, fields: &[&str]) -> Value {
+    let call = fields.iter().fold(call, |call, field| call.query("f", *field));
+    let answer = net.send(call.header("x-tryton-context", "eyJjb21wYW55IjogMX0=")).await.expect("an answer");
+    let status = answer.status();
+    answer.json_or(|answer| panic!("{status}: {:?}", answer.json::<Value>())).expect("JSON")
+}
+
+async fn create(net: &Net, model: &str, record: Value) -> i64 {
+    let made = call(net, Call::post(format!("/rest/model/{model}")).json(&record), &["id"]).await;
+    made["id"].as_i64().expect("an id")
+}
+
+async fn read(net: &Net, model: &str, id: &str, fields: &[&str]) -> Value {
+    call(net, Call::get(format!("/rest/model/{model}/{id}")), fields).await
+}
+
+async fn observed(net: &Net, entity: Entity, id: &str) -> Observed {
+    match reader(entity).read_one(net, id).await.expect("a row") {
+        MappedRow::Good(observed) => *observed,
+        MappedRow::Bad { why, .. } => panic!("{why}"),
+    }
+}
+
+fn moment(observed: &Observed, field: &str) -> Option<Instant> {
+    let part = |name: &str| observed.raw[field][name].as_i64();
+    let text = format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z",
+        part("year")?,
+        part("month")?,
+        part("day")?,
+        part("hour")?,
+        part("minute")?,
+        part("second")?,
+        part("microsecond")?
+    );
+    text.parse().ok()
+}
+
+async fn load(net: &Net, since: Option<Instant>, until: Instant, limit: u32) -> (Vec<Observed>, u32) {
+    let mut ask = Ask { since, until, more: None, limit };
+    let mut rows = Vec::new();
+    for pages in 1..1_000 {
+        let page = reader(Entity::Opportunity).read_page(net, &ask).await.expect("a page");
+        assert!(page.rows.len() <= usize::try_from(limit).expect("a small number"), "a page over its limit");
+        rows.extend(page.rows.into_iter().map(|row| match row {
+            MappedRow::Good(observed) => *observed,
+            MappedRow::Bad { why, .. } => panic!("{why}"),
+        }));
+        match page.more {
+            More::At(more) => ask.more = Some(more),
+            More::End => return (rows, pages),
+        }
+    }
+    panic!("the window does not end");
+}
+
+/// A party of this test alone; its id makes the other ids of the test unique.
+async fn party(net: &Net, name: &str) -> i64 {
+    create(net, "party.party", json!({ "name": name, "addresses": [["create", [{}]]] })).await
+}
+
+/// An id in the hub's form that differs for each party.
+fn hub_id(prefix: &str, party: i64, number: u32) -> String {
+    format!("{prefix}_01h455vb4pex5v{party:08}{number:04}")
+}
+
+fn customer(party: i64) -> Customer {
+    Customer {
+        account: hub_id("acc", party, 0).parse().expect("an id"),
+        name: format!("Customer {party}"),
+        email: Some("ap@customer.example".to_owned()),
+    }
+}
+
+fn order(party: i64, number: u32, known: bool) -> WriteRequest {
+    let order = hub_id("ord", party, number).parse().expect("an id");
+    let line = |place: u32, minor| OrderLine {
+        milestone: hub_id("ms", party, number * 10 + place).parse().expect("an id"),
+        description: format!("Milestone {place}"),
+        amount: Money::new(minor, Currency::USD),
+    };
+    let intent = PlaceOrder {
+        order,
+        sow: hub_id("sow", party, number).parse().expect("an id"),
+        customer: customer(party),
+        title: "Platform roll-out".to_owned(),
+        po_number: Some("PO-1".to_owned()),
+        total: Money::new(300_055, Currency::USD),
+        lines: vec![line(1, 100_050), line(2, 200_005)],
+    };
+    WriteRequest {
+        key: EffectKey::place_order(order),
+        intent: Intent::PlaceOrder(intent),
+        customer_remote_id: known.then(|| party.to_string()),
+        order_remote_id: None,
+    }
+}
+
+fn invoice(party: i64, number: u32, sale: Option<&str>) -> WriteRequest {
+    let milestone = hub_id("ms", party, number * 10 + 1).parse().expect("an id");
+    let intent = IssueInvoice {
+        invoice: hub_id("inv", party, number).parse().expect("an id"),
+        order: hub_id("ord", party, number).parse().expect("an id"),
+        milestone,
+        customer: customer(party),
+        title: "Platform roll-out".to_owned(),
+        description: "Milestone 1".to_owned(),
+        amount: Money::new(100_050, Currency::USD),
+    };
+    WriteRequest {
+        key: EffectKey::issue_invoice(milestone, 1),
+        intent: Intent::IssueInvoice(intent),
+        customer_remote_id: Some(party.to_string()),
+        order_remote_id: sale.map(str::to_owned),
+    }
+}
+
+/// How many records carry a reference, whatever their state.
+async fn with_reference(net: &Net, model: &str, request: &WriteRequest) -> usize {
+    let all = call(net, Call::get(format!("/rest/model/{model}")), &["reference"]).await;
+    let all = all.as_array().expect("a list");
+    all.iter().filter(|record| record["reference"] == request.key.as_str()).count()
+}
+
+#[tokio::test]
+async fn opportunities_are_read_without_loss_or_loop() {
+    let Some(net) = connect(real(), None) else { return };
+    let who = Tryton.probe(&net).await.expect("an answer");
+    println!("signed in to {}", who.account);
+    let party = party(&net, "Reading Ltd").await;
+    let mut made = Vec::new();
+    for number in 0..8 {
+        let amount = json!({ "__class__": "Decimal", "decimal": "48000.50" });
+        let lead = json!({ "description": format!("Lead {number}"), "party": party, "currency": 1, "amount": amount,
+            "employee": 1, "end_date": { "__class__": "date", "year": 2031, "month": 3, "day": 9 } });
+        made.push(create(&net, "sale.opportunity", lead).await.to_string());
+    }
+    for changed in [&made[2], &made[5]] {
+        let press = Call::post(format!("/rest/model/sale.opportunity/{changed}/opportunity")).json(&json!({}));
+        call(&net, press, &["state"]).await;
+    }
+    let first = observed(&net, Entity::Opportunity, &made[0]).await;
+    let changed = observed(&net, Entity::Opportunity, &made[5]).await;
+    let since = moment(&first, "create_date").expect("it was made");
+    let until = moment(&changed, "write_date").expect("it was changed");
+    assert!(until.ms_since(since) < 60_000, "the rows were made within a minute");
+    assert_eq!(first.raw["write_date"], Value::Null, "never changed");
+    assert_eq!(first.key.version, Some(since.to_string()));
+    assert_eq!(changed.key.version, Some(until.to_string()));
+
+    let (rows, pages) = load(&net, Some(since), until, 3).await;
+    let ids: Vec<&String> = rows.iter().map(|row| &row.key.remote_id).collect();
+    let expected: Vec<&String> = made.iter().chain([&made[2], &made[5]]).collect();
+    assert_eq!(ids, expected);
+    println!("{} rows in {pages} pages of 3: those made in order, then those changed", rows.len());
+    let (all, pages) = load(&net, None, until, 3).await;
+    assert!(made.iter().all(|id| all.iter().filter(|row| row.key.remote_id == *id).count() == 1));
+    println!("first load: {} rows in {pages} pages of 3", all.len());
+
+    let Claim::Opportunity(claim) = &changed.claim else { panic!("not an opportunity") };
+    assert_eq!(claim.stage, Some(OpportunityStage::Scoping));
+    assert_eq!(claim.amount, Some(Money::new(4_800_050, Currency::USD)));
+    assert_eq!(claim.account, Some(party.to_string()));
+    assert_eq!(claim.close_on.map(|day| day.to_string()).as_deref(), Some("2031-03-09"));
+}
+
+#[tokio::test]
+async fn a_page_may_end_between_rows_of_one_microsecond() {
+    let Some(net) = connect(real(), None) else { return };
+    let party = party(&net, "Tie Ltd").await;
+    let id = create(&net, "sale.opportunity", json!({ "description": "Tie", "party": party, "currency": 1 })).await;
+    let at = moment(&observed(&net, Entity::Opportunity, &id.to_string()).await, "create_date").expect("it was made");
+    for (after, expected) in [(id - 1, true), (id, false)] {
+        let more = Some(json!({ "stream": "created", "at": at, "id": after }));
+        let ask = Ask { since: Some(at), until: at, more, limit: 5 };
+        let page = reader(Entity::Opportunity).read_page(&net, &ask).await.expect("a page");
+        assert_eq!(page.rows.len() == 1, expected, "after id {after} at its own microsecond");
+    }
+}
+
+#[tokio::test]
+async fn an_order_and_its_invoice_happen_once() {
+    let Some(net) = connect(real(), None) else { return };
+    let party = party(&net, "Ordering Ltd").await;
+    let request = order(party, 1, true);
+    assert_eq!(writer().find(&net, &request).await, Ok(None));
+    let first = writer().apply(&net, &request).await.expect("it is placed");
+    assert_eq!(writer().apply(&net, &request).await.expect("it stays placed"), first);
+    assert_eq!(writer().find(&net, &request).await, Ok(Some(first.clone())));
+    assert_eq!(with_reference(&net, "sale.sale", &request).await, 1);
+    let fields = ["state", "number", "total_amount", "invoice_state", "invoices"];
+    let sale = read(&net, "sale.sale", &first.remote_id, &fields).await;
+    println!("sale {}: {sale}", first.remote_id);
+    assert_eq!((&sale["state"], &sale["invoices"]), (&json!("processing"), &json!([])));
+    assert_eq!(sale["total_amount"]["decimal"], "3000.55");
+
+    let request = invoice(party, 1, Some(&first.remote_id));
+    let issued = writer().apply(&net, &request).await.expect("it is issued");
+    assert_eq!(writer().apply(&net, &request).await.expect("it stays issued"), issued);
+    assert_eq!(writer().find(&net, &request).await, Ok(Some(issued.clone())));
+    assert_eq!(with_reference(&net, "account.invoice", &request).await, 1);
+    let back = observed(&net, Entity::Invoice, &issued.remote_id).await;
+    assert_eq!(Some(&back.claim), issued.claim.as_ref());
+    let Claim::Invoice(claim) = back.claim else { panic!("not an invoice") };
+    println!("invoice {}: {claim:?}", issued.remote_id);
+    let usd = |minor| Some(Money::new(minor, Currency::USD));
+    assert_eq!(claim.status, Some(InvoiceStatus::Open));
+    assert_eq!(claim.native_status.as_deref(), Some("posted"));
+    assert_eq!((claim.total, claim.amount_paid), (usd(100_050), usd(0)));
+    assert_eq!(claim.customer, Some(party.to_string()));
+    assert_eq!(claim.invoice.map(|id| id.to_string()), Some(hub_id("inv", party, 1)));
+    assert!(claim.number.is_some() && claim.issued_on.is_some() && claim.due_on.is_some());
+    assert_eq!(claim.lines.map(|lines| lines.len()), Some(1));
+    let sale = read(&net, "sale.sale", &first.remote_id, &fields).await;
+    println!("sale after the invoice: {sale}");
+    assert_eq!(sale["invoice_state"], "awaiting payment");
+}
+
+#[tokio::test]
+async fn a_new_customer_is_made_once() {
+    let Some(net) = connect(real(), None) else { return };
+    let seed = party(&net, "Seed Ltd").await;
+    let first = writer().apply(&net, &order(seed, 1, false)).await.expect("it is placed");
+    let second = writer().apply(&net, &order(seed, 2, false)).await.expect("it is placed");
+    assert_ne!(first.remote_id, second.remote_id);
+    assert_eq!(first.customer_remote_id, second.customer_remote_id);
+    let made = observed(&net, Entity::Account, first.customer_remote_id.as_deref().expect("an id")).await;
+    let Claim::Account(claim) = made.claim else { panic!("not an account") };
+    assert_eq!(claim.name, Some(format!("Customer {seed}")));
+    assert_eq!(claim.billing_email.as_deref(), Some("ap@customer.example"));
+}
+
+#[tokio::test]
+async fn writers_that_meet_leave_one_sale_and_one_invoice() {
+    let Some(net) = connect(real(), None) else { return };
+    let party = party(&net, "Meeting Ltd").await;
+    for (model, request) in [("sale.sale", order(party, 1, true)), ("account.invoice", invoice(party, 1, None))] {
+        let apply = || writer().apply(&net, &request);
+        let (a, b, c, d) = tokio::join!(apply(), apply(), apply(), apply());
+        for outcome in [a, b, c, d] {
+            match outcome {
+                Ok(written) => println!("{model}: {}", written.remote_id),
+                Err(fault) => println!("{model}: {fault}"),
+            }
+        }
+        let last = apply().await.expect("it comes to its end");
+        assert_eq!(writer().find(&net, &request).await.expect("an answer"), Some(last));
+        assert_eq!(with_reference(&net, model, &request).await, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_lost_answer_at_any_step_leaves_one_effect() {
+    let Some(net) = connect(real(), None) else { return };
+    let party = party(&net, "Lossy Ltd").await;
+    for lose in 1..=4 {
+        for (model, request) in
+            [("sale.sale", order(party, lose, true)), ("account.invoice", invoice(party, lose, None))]
+        {
+            let real = ReqwestTransport::new().expect("a transport");
+            let lossy = Lossy { real, lose, posts: AtomicU32::new(0) };
+            let lossy = connect(Arc::new(lossy), None).expect("the same server");
+            let first = writer().apply(&lossy, &request).await;
+            if let Err(fault) = &first {
+                assert!(matches!(fault, Fault::Unknown { .. }), "{fault}");
+            }
+            let found = writer().find(&net, &request).await.expect("an answer");
+            println!("{model}, answer {lose} lost: {}, then found {}", first.is_ok(), found.is_some());
+            let last = writer().apply(&net, &request).await.expect("it comes to its end");
+            assert_eq!(writer().find(&net, &request).await.expect("an answer"), Some(last));
+            assert_eq!(with_reference(&net, model, &request).await, 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_person_cancelled_is_not_made_again() {
+    let Some(net) = connect(real(), None) else { return };
+    let party = party(&net, "Cancelling Ltd").await;
+    let request = invoice(party, 1, None);
+    let journals = call(&net, Call::get("/rest/model/account.journal"), &["type"]).await;
+    let revenue = |journal: &&Value| journal["type"] == "revenue";
+    let journal = journals.as_array().and_then(|all| all.iter().find(revenue)).expect("a revenue journal");
+    let draft = json!({ "type": "out", "journal": journal["id"], "reference": request.key.as_str(), "party": party, "currency": 1,
+        "invoice_address": read(&net, "party.party", &party.to_string(), &["addresses"]).await["addresses"][0],
+        "account": read(&net, "account.configuration", "1", &["default_account_receivable"]).await
+            ["default_account_receivable"] });
+    let id = create(&net, "account.invoice", draft).await.to_string();
+    let cancel = Call::post(format!("/rest/model/account.invoice/{id}/cancel")).json(&json!({}));
+    println!("after cancel: {}", call(&net, cancel, &["state"]).await);
+    let Claim::Invoice(claim) = observed(&net, Entity::Invoice, &id).await.claim else { panic!("not an invoice") };
+    assert_eq!(claim.status, Some(InvoiceStatus::Void));
+    assert!(matches!(writer().apply(&net, &request).await, Err(Fault::Rejected { .. })));
+    assert_eq!(with_reference(&net, "account.invoice", &request).await, 1);
+}
+
+#[tokio::test]
+async fn refusals_have_their_names() {
+    let Some(net) = connect(real(), None) else { return };
+    assert_eq!(reader(Entity::Account).read_one(&net, "99999999").await, Err(Fault::Gone));
+    let stranger = connect(real(), Some("not-the-key")).expect("the same server");
+    assert_eq!(Tryton.probe(&stranger).await, Err(Fault::NeedsReauth));
+    let party = party(&net, "Refused Ltd").await;
+    let mut request = invoice(party, 1, None);
+    if let Intent::IssueInvoice(intent) = &mut request.intent {
+        intent.amount = Money::new(5_000, "CHF".parse().expect("a currency"));
+    }
+    let fault = writer().apply(&net, &request).await.expect_err("no such currency is set up");
+    println!("a currency that is not set up: {fault}");
+    assert!(matches!(fault, Fault::Rejected { .. }));
+    let mut request = order(party, 1, true);
+    request.customer_remote_id = Some("99999999".to_owned());
+    let fault = writer().apply(&net, &request).await.expect_err("there is no such party");
+    println!("a party that does not exist: {fault}");
+    assert!(matches!(fault, Fault::Rejected { .. }));
+}

@@ -1,0 +1,6 @@
+//! The connector without a network: mappings of fixtures, and reading and writing against its stand-in.
+
+mod bench;
+mod mapping;
+mod reading;
+mod writing;

@@ -1,0 +1,203 @@
+//! What became of orders and invoices at billing.
+
+use crosstie_domain::{
+    access::{AuthContext, RowScope},
+    billing::{InvoiceRecord, InvoiceStatus, ServiceOrderStatus},
+    contracts::SowStatus,
+    delivery::MilestoneBilling,
+    ids::{InvoiceId, ServiceOrderId},
+    integration::{Entity, Intent},
+};
+use crosstie_store::{
+    Tx, billing, contracts, delivery,
+    integration::{ClaimedEffect, EffectOutcome, Identity},
+};
+
+use crate::{App, AppError, contracts::publish, ingest::is_issued};
+
+/// What came of sending an effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SendOutcome {
+    /// Done.
+    Done {
+        /// The id at the other system.
+        remote_id: String,
+        /// The customer's id at the other system.
+        customer_remote_id: Option<String>,
+    },
+    /// Refused for good, or to be tried again.
+    NotDone(EffectOutcome),
+}
+
+impl App {
+    /// Notes, before anything is sent, that it is about to be: after a crash, whoever takes the effect up asks first.
+    ///
+    /// # Errors
+    /// As the database; [`crosstie_store::StoreError::Conflict`] when somebody else has taken it.
+    pub async fn effect_sending(&self, effect: &ClaimedEffect) -> Result<(), AppError> {
+        let tx = self.store().begin().await?;
+        tx.effect_sending(effect).await?;
+        if let (Intent::PlaceOrder(_), Ok(id)) = (&effect.intent, effect.record_id.parse::<ServiceOrderId>()) {
+            let order = billing::service_orders_by_ids(&tx, &RowScope::All, &[id]).await?.pop();
+            if let Some(mut order) = order.filter(|order| order.status == ServiceOrderStatus::Pending) {
+                order.status = ServiceOrderStatus::Sent;
+                order.version += 1;
+                order.updated_at = tx.now();
+                tx.save_service_order(&order).await?;
+                let system = AuthContext::system();
+                publish(&tx, &system, Entity::ServiceOrder, (&effect.record_id, order.version), "service_order_sent")
+                    .await?;
+            }
+        }
+        Ok(tx.commit().await?)
+    }
+
+    /// Takes in what came of an effect, in the caller's transaction.
+    ///
+    /// # Errors
+    /// As the database; [`crosstie_store::StoreError::Conflict`] when somebody else has taken it.
+    pub async fn effect_ended(&self, tx: &Tx, effect: &ClaimedEffect, outcome: &SendOutcome) -> Result<(), AppError> {
+        match outcome {
+            SendOutcome::NotDone(outcome) => {
+                tx.effect_ended(effect, outcome).await?;
+                if let EffectOutcome::Rejected { .. } = outcome {
+                    rejected(tx, effect).await?;
+                }
+            }
+            SendOutcome::Done { remote_id, customer_remote_id } => {
+                tx.effect_ended(effect, &EffectOutcome::Done { remote_id: remote_id.clone() }).await?;
+                if let Some(customer) = customer_remote_id {
+                    let account = effect.intent.customer().account.to_string();
+                    link(tx, effect, Entity::Account, (customer, account)).await?;
+                }
+                match &effect.intent {
+                    Intent::PlaceOrder(intent) => acknowledged(tx, effect, (intent.order, remote_id)).await?,
+                    Intent::IssueInvoice(intent) => {
+                        link(tx, effect, Entity::Invoice, (remote_id, intent.invoice.to_string())).await?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Links a remote record to ours, unless it is linked already.
+async fn link(
+    tx: &Tx,
+    effect: &ClaimedEffect,
+    entity: Entity,
+    (remote_id, record_id): (&str, String),
+) -> Result<(), AppError> {
+    let known = crosstie_store::integration::identity(tx, effect.connection_id, entity, remote_id).await?;
+    if known.is_some() {
+        return Ok(());
+    }
+    let identity = Identity {
+        connection_id: effect.connection_id,
+        entity,
+        remote_id: remote_id.to_owned(),
+        record_id,
+        remote_version: None,
+        last_seen_at: tx.now(),
+    };
+    Ok(tx.save_identity(&identity).await?)
+}
+
+async fn acknowledged(
+    tx: &Tx,
+    effect: &ClaimedEffect,
+    (order_id, remote_id): (ServiceOrderId, &str),
+) -> Result<(), AppError> {
+    let system = AuthContext::system();
+    link(tx, effect, Entity::ServiceOrder, (remote_id, order_id.to_string())).await?;
+    let Some(mut order) = billing::service_orders_by_ids(tx, &RowScope::All, &[order_id]).await?.pop() else {
+        return Ok(());
+    };
+    order.status = ServiceOrderStatus::Acked;
+    order.billing_reference = Some(remote_id.to_owned());
+    order.acked_at = Some(tx.now());
+    order.version += 1;
+    order.updated_at = tx.now();
+    tx.save_service_order(&order).await?;
+    let id = order_id.to_string();
+    publish(tx, &system, Entity::ServiceOrder, (&id, order.version), "service_order_acknowledged").await?;
+    let sow = contracts::sows_by_ids(tx, &RowScope::All, &[order.sow_id]).await?.pop();
+    if let Some(mut sow) = sow.filter(|sow| sow.status == SowStatus::Signed) {
+        sow.status = SowStatus::Active;
+        sow.version += 1;
+        sow.updated_at = tx.now();
+        tx.save_sow(&sow).await?;
+        publish(tx, &system, Entity::Sow, (&sow.id.to_string(), sow.version), "sow_activated").await?;
+    }
+    Ok(())
+}
+
+async fn rejected(tx: &Tx, effect: &ClaimedEffect) -> Result<(), AppError> {
+    let system = AuthContext::system();
+    let words = "The billing system refused it; the effect ledger has the reason.".to_owned();
+    if let Ok(id) = effect.record_id.parse::<ServiceOrderId>()
+        && let Some(mut order) = billing::service_orders_by_ids(tx, &RowScope::All, &[id]).await?.pop()
+    {
+        order.status = ServiceOrderStatus::Rejected;
+        order.rejection = Some(words);
+        order.version += 1;
+        order.updated_at = tx.now();
+        tx.save_service_order(&order).await?;
+        publish(tx, &system, Entity::ServiceOrder, (&effect.record_id, order.version), "service_order_rejected")
+            .await?;
+    } else if let Ok(id) = effect.record_id.parse::<InvoiceId>()
+        && let Some(mut invoice) = billing::invoices_by_ids(tx, &RowScope::All, &[id]).await?.pop()
+    {
+        invoice.status = Some(InvoiceStatus::Rejected);
+        invoice.rejection = Some(words);
+        invoice.version += 1;
+        invoice.updated_at = tx.now();
+        tx.save_invoice(&invoice).await?;
+        publish(tx, &system, Entity::Invoice, (&effect.record_id, invoice.version), "invoice_rejected").await?;
+    }
+    Ok(())
+}
+
+/// Carries the state of an invoice over to its milestone and its order.
+pub(crate) async fn follow_invoice(tx: &Tx, auth: &AuthContext, invoice: &InvoiceRecord) -> Result<(), AppError> {
+    let Some(milestone_id) = invoice.milestone_id else { return Ok(()) };
+    let Some(mut milestone) = delivery::milestones_by_ids(tx, &RowScope::All, &[milestone_id]).await?.pop() else {
+        return Ok(());
+    };
+    let billing = match invoice.status {
+        Some(InvoiceStatus::Paid) => MilestoneBilling::Paid,
+        status if is_issued(status) => MilestoneBilling::Invoiced,
+        _ => return Ok(()),
+    };
+    if milestone.billing_round != invoice.billing_round || milestone.billing == billing {
+        return Ok(());
+    }
+    milestone.billing = billing;
+    milestone.version += 1;
+    milestone.updated_at = tx.now();
+    tx.save_milestone(&milestone).await?;
+    let event = if billing == MilestoneBilling::Paid { "milestone_paid" } else { "milestone_invoiced" };
+    publish(tx, auth, Entity::Milestone, (&milestone.id.to_string(), milestone.version), event).await?;
+
+    let Some(order_id) = invoice.service_order_id else { return Ok(()) };
+    let Some(mut order) = billing::service_orders_by_ids(tx, &RowScope::All, &[order_id]).await?.pop() else {
+        return Ok(());
+    };
+    let states: Vec<_> = delivery::milestones_of(tx, &RowScope::All, &[milestone.sow_id])
+        .await?
+        .iter()
+        .map(|milestone| milestone.billing)
+        .collect();
+    let status = ServiceOrderStatus::after_billing(&states);
+    let acked =
+        !matches!(order.status, ServiceOrderStatus::Pending | ServiceOrderStatus::Sent | ServiceOrderStatus::Rejected);
+    if acked && order.status != status {
+        order.status = status;
+        order.version += 1;
+        order.updated_at = tx.now();
+        tx.save_service_order(&order).await?;
+        publish(tx, auth, Entity::ServiceOrder, (&order_id.to_string(), order.version), "service_order_billed").await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,423 @@
+//! The hub and the systems around it: connections, what they claim, what is asked of them, and how each run went.
+
+use std::collections::BTreeMap;
+
+use async_graphql::{Enum, SimpleObject};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    billing::InvoiceClaim,
+    ids::{
+        AccountId, AssertionId, ConnectionId, InboundEventId, InvoiceId, MilestoneId, ServiceOrderId, SowId, SyncRunId,
+    },
+    money::Money,
+    pipeline::{AccountClaim, OpportunityClaim},
+    time::Instant,
+};
+
+/// The kinds of record that cross the border to other systems.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Enum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Entity {
+    /// A customer organization.
+    Account,
+    /// A possible sale.
+    Opportunity,
+    /// A statement of work.
+    Sow,
+    /// A part of a statement of work.
+    Milestone,
+    /// An order to billing.
+    ServiceOrder,
+    /// An invoice.
+    Invoice,
+}
+
+impl Entity {
+    /// Every kind with its written form.
+    pub const ALL: [(Self, &'static str); 6] = [
+        (Self::Account, "account"),
+        (Self::Opportunity, "opportunity"),
+        (Self::Sow, "sow"),
+        (Self::Milestone, "milestone"),
+        (Self::ServiceOrder, "service_order"),
+        (Self::Invoice, "invoice"),
+    ];
+
+    /// The written form, as kept in the database and in logs.
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|(entity, _)| *entity == self).map_or("", |(_, text)| text)
+    }
+
+    /// Reads the written form.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, written)| *written == text).map(|(entity, _)| *entity)
+    }
+}
+
+/// What a connected system is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Enum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arm {
+    /// Customer relationship management: accounts and opportunities.
+    Crm,
+    /// Orders, invoices and payments.
+    Billing,
+}
+
+/// A connection to another system.
+#[derive(Debug, Clone, PartialEq, Eq, SimpleObject)]
+#[graphql(name = "ConnectedSystemRecord")]
+pub struct ConnectionRecord {
+    /// Identifies the connection.
+    #[graphql(skip)]
+    pub id: ConnectionId,
+    /// The name by which it is configured; also the last part of its webhook address.
+    pub name: String,
+    /// Which connector serves it, such as `hubspot`.
+    pub connector: String,
+    /// What the system is for.
+    pub arms: Vec<Arm>,
+    /// Whether it is configured now; a connection that left the configuration keeps its history.
+    pub enabled: bool,
+    /// When it was first configured.
+    pub created_at: Instant,
+    /// When its configuration last changed.
+    pub updated_at: Instant,
+}
+
+/// What set off a synchronization run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum RunTrigger {
+    /// The schedule.
+    Schedule,
+    /// A person, by the command line.
+    Manual,
+}
+
+/// How a synchronization run stands or ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum RunStatus {
+    /// At work.
+    Running,
+    /// Ended, having read everything.
+    Succeeded,
+    /// Ended early; it goes on from the last page at `nextAttemptAt`.
+    Failed,
+}
+
+/// One run that read one kind of record from one system.
+#[derive(Debug, Clone, PartialEq, Eq, SimpleObject)]
+#[graphql(name = "SyncRunRecord")]
+pub struct SyncRunRecord {
+    /// Identifies the run.
+    #[graphql(skip)]
+    pub id: SyncRunId,
+    /// The connection that was read.
+    #[graphql(skip)]
+    pub connection_id: ConnectionId,
+    /// The kind of record that was read.
+    pub entity: Entity,
+    /// What set it off.
+    pub trigger: RunTrigger,
+    /// How it stands or ended.
+    pub status: RunStatus,
+    /// Pages read and kept.
+    pub pages: i32,
+    /// Rows seen.
+    pub rows_read: i32,
+    /// Rows that changed something.
+    pub rows_changed: i32,
+    /// Rows that could not be applied and wait by themselves.
+    pub rows_parked: i32,
+    /// Why it failed: a stable code.
+    pub error_code: Option<String>,
+    /// Why it failed, in words.
+    pub error_message: Option<String>,
+    /// How many runs in a row have failed, this one included.
+    pub attempt: i32,
+    /// When the next try is due, after a failure.
+    pub next_attempt_at: Option<Instant>,
+    /// When it began.
+    pub started_at: Instant,
+    /// When it ended.
+    pub finished_at: Option<Instant>,
+}
+
+/// How an inbound event stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum InboundStatus {
+    /// Stored and acknowledged; it waits for its turn.
+    Received,
+    /// Applied, or found to say nothing new.
+    Processed,
+    /// An event with this key was received before.
+    Duplicate,
+    /// Nothing in the hub follows events of this kind.
+    Ignored,
+    /// It failed and is tried again at `nextAttemptAt`.
+    Retrying,
+    /// It cannot be applied as it is; a person or a new version must act.
+    Parked,
+}
+
+/// One event that another system sent by webhook.
+#[derive(Debug, Clone, PartialEq, Eq, SimpleObject)]
+#[graphql(name = "InboundEventRecord")]
+pub struct InboundEventRecord {
+    /// Identifies the event.
+    #[graphql(skip)]
+    pub id: InboundEventId,
+    /// The connection that it came through.
+    #[graphql(skip)]
+    pub connection_id: ConnectionId,
+    /// The sender's key: the same key is the same event.
+    pub dedupe_key: String,
+    /// What the sender calls this kind of event.
+    pub event_type: String,
+    /// The kind of record that it is about.
+    pub entity: Option<Entity>,
+    /// The id of that record at the sender.
+    pub remote_id: Option<String>,
+    /// How it stands.
+    pub status: InboundStatus,
+    /// How often it was tried.
+    pub attempts: i32,
+    /// Why it waits: a stable code.
+    pub error_code: Option<String>,
+    /// Why it waits, in words.
+    pub error_message: Option<String>,
+    /// When the next try is due.
+    pub next_attempt_at: Option<Instant>,
+    /// When the sender says it happened.
+    pub occurred_at: Option<Instant>,
+    /// When it was stored here.
+    pub received_at: Instant,
+    /// When it was done with.
+    pub processed_at: Option<Instant>,
+}
+
+/// What one system said of one record at one time; kept as it was said, also when another system has authority.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assertion {
+    /// Identifies the assertion.
+    pub id: AssertionId,
+    /// The kind of record.
+    pub entity: Entity,
+    /// The record in the hub.
+    pub record_id: String,
+    /// The connection that said so.
+    pub connection_id: ConnectionId,
+    /// The record's id at that system.
+    pub remote_id: String,
+    /// The record's version at that system.
+    pub remote_version: Option<String>,
+    /// The run that read it; none when a webhook or a write did.
+    pub run_id: Option<SyncRunId>,
+    /// The inbound event that led to the reading.
+    pub inbound_event_id: Option<InboundEventId>,
+    /// Version of the connector whose mapping read it.
+    pub mapping_version: String,
+    /// When it was observed.
+    pub observed_at: Instant,
+    /// What was said, field by field.
+    pub fields: BTreeMap<String, AssertedField>,
+}
+
+/// What was said of one field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AssertedField {
+    /// The value in the hub's terms; null when it was said to be empty or could not be read.
+    #[serde(rename = "v")]
+    pub value: serde_json::Value,
+    /// Where it stood in the sender's record.
+    #[serde(rename = "p")]
+    pub source_path: String,
+    /// Whether it changed the record.
+    #[serde(rename = "c", default, skip_serializing_if = "std::ops::Not::not")]
+    pub changed: bool,
+    /// Why it could not be read, when it could not.
+    #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// What a system says of one record, in the hub's terms.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "entity", rename_all = "snake_case")]
+pub enum Claim {
+    /// Of an account.
+    Account(AccountClaim),
+    /// Of an opportunity.
+    Opportunity(OpportunityClaim),
+    /// Of an invoice.
+    Invoice(InvoiceClaim),
+}
+
+impl Claim {
+    /// The kind of record that it speaks of.
+    pub fn entity(&self) -> Entity {
+        match self {
+            Self::Account(_) => Entity::Account,
+            Self::Opportunity(_) => Entity::Opportunity,
+            Self::Invoice(_) => Entity::Invoice,
+        }
+    }
+
+    /// Records at the same system that must be known before this one can be applied whole.
+    pub fn references(&self) -> Option<(Entity, &str)> {
+        match self {
+            Self::Account(_) => None,
+            Self::Opportunity(claim) => claim.account.as_deref().map(|id| (Entity::Account, id)),
+            Self::Invoice(claim) => claim.customer.as_deref().map(|id| (Entity::Account, id)),
+        }
+    }
+}
+
+/// The key under which an effect on another system happens at most once. It names the business event
+/// (this order; this milestone in this billing round), never a version.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct EffectKey(String);
+
+impl EffectKey {
+    /// The key of placing an order.
+    pub fn place_order(order: ServiceOrderId) -> Self {
+        Self(format!("order:{order}"))
+    }
+
+    /// The key of invoicing a milestone in a billing round.
+    pub fn issue_invoice(milestone: MilestoneId, billing_round: i32) -> Self {
+        Self(format!("invoice:{milestone}:{billing_round}"))
+    }
+
+    /// A key as it was kept.
+    pub fn from_stored(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text of the key: ASCII, at most 64 characters.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What the hub asks of another system. It carries all that the other side needs, as it was decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "intent", rename_all = "snake_case")]
+pub enum Intent {
+    /// Place a service order.
+    PlaceOrder(PlaceOrder),
+    /// Issue an invoice for an accepted milestone.
+    IssueInvoice(IssueInvoice),
+}
+
+/// The kinds of [`Intent`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IntentKind {
+    /// [`Intent::PlaceOrder`].
+    PlaceOrder,
+    /// [`Intent::IssueInvoice`].
+    IssueInvoice,
+}
+
+impl Intent {
+    /// Which kind it is.
+    pub fn kind(&self) -> IntentKind {
+        match self {
+            Self::PlaceOrder(_) => IntentKind::PlaceOrder,
+            Self::IssueInvoice(_) => IntentKind::IssueInvoice,
+        }
+    }
+
+    /// The customer that it concerns.
+    pub fn customer(&self) -> &Customer {
+        match self {
+            Self::PlaceOrder(intent) => &intent.customer,
+            Self::IssueInvoice(intent) => &intent.customer,
+        }
+    }
+
+    /// The order that it places or bills.
+    pub fn order(&self) -> ServiceOrderId {
+        match self {
+            Self::PlaceOrder(intent) => intent.order,
+            Self::IssueInvoice(intent) => intent.order,
+        }
+    }
+}
+
+/// The customer of an order or an invoice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Customer {
+    /// The account.
+    pub account: AccountId,
+    /// Its name.
+    pub name: String,
+    /// E-mail address for invoices.
+    pub email: Option<String>,
+}
+
+/// Place a service order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaceOrder {
+    /// The order.
+    pub order: ServiceOrderId,
+    /// The statement of work that it orders.
+    pub sow: SowId,
+    /// Who buys.
+    pub customer: Customer,
+    /// Title of the statement of work.
+    pub title: String,
+    /// The customer's purchase order number.
+    pub po_number: Option<String>,
+    /// The price of the whole.
+    pub total: Money,
+    /// What is sold, line by line; their amounts add up to the total.
+    pub lines: Vec<OrderLine>,
+}
+
+/// One line of an order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderLine {
+    /// The milestone.
+    pub milestone: MilestoneId,
+    /// What is delivered.
+    pub description: String,
+    /// Its price.
+    pub amount: Money,
+}
+
+/// Issue an invoice for an accepted milestone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IssueInvoice {
+    /// The invoice, as the hub knows it; the other side should carry this id.
+    pub invoice: InvoiceId,
+    /// The order that it bills.
+    pub order: ServiceOrderId,
+    /// The milestone that it bills.
+    pub milestone: MilestoneId,
+    /// Who pays.
+    pub customer: Customer,
+    /// Title of the statement of work.
+    pub title: String,
+    /// What was delivered.
+    pub description: String,
+    /// What is to be paid, taxes excluded.
+    pub amount: Money,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn written_forms_read_back() {
+        for (entity, text) in Entity::ALL {
+            assert_eq!(Entity::parse(text), Some(entity));
+            assert_eq!(entity.as_str(), text);
+        }
+    }
+}

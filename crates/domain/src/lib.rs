@@ -1,0 +1,17 @@
+#![doc = include_str!("../README.md")]
+
+pub mod access;
+pub mod billing;
+pub mod contracts;
+pub mod delivery;
+pub mod ids;
+pub mod integration;
+pub mod money;
+pub mod pipeline;
+pub mod refusal;
+pub mod time;
+
+pub use ids::Id;
+pub use money::{Currency, Money};
+pub use refusal::{Refusal, Refusals, UserErrorCode};
+pub use time::{CivilDate, Clock, Instant};

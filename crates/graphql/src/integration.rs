@@ -1,0 +1,431 @@
+//! Connected systems, what they say, and how it reaches the hub.
+
+use async_graphql::{Context, ID, InputObject, MergedObject, Object, Result};
+use crosstie_domain::{
+    Instant,
+    access::{Permission, Sensitivity},
+    integration::{
+        AssertedField, Assertion, ConnectionRecord, Entity, InboundEventRecord, InboundStatus, RunStatus, SyncRunRecord,
+    },
+};
+use crosstie_store::{
+    Condition,
+    integration::{self, ConnectionColumn, InboundColumn, RunColumn, assertions_of, connections_by_ids},
+};
+
+use crate::{
+    access::{access, financial, sensitivity},
+    edge::{Item, keyed},
+    error::ApiError,
+    listing::{
+        Choice, ChoiceFilter, Comparison, DateTimeFilter, Filter, IdFilter, Joined, Node, TextFilter, listed,
+        order_fields,
+    },
+};
+
+/// A connected system.
+#[derive(Clone)]
+pub(crate) struct ConnectedSystem(pub(crate) Item<ConnectionRecord>);
+
+impl From<Item<ConnectionRecord>> for ConnectedSystem {
+    fn from(item: Item<ConnectionRecord>) -> Self {
+        Self(item)
+    }
+}
+
+impl Node for ConnectedSystem {
+    type Record = ConnectionRecord;
+    const NAME: &'static str = "ConnectedSystem";
+    const PERMISSION: Permission = Permission::IntegrationRead;
+}
+
+/// A connection to another system.
+#[Object(directive = sensitivity::apply(Sensitivity::Internal))]
+impl ConnectedSystem {
+    #[graphql(flatten)]
+    async fn record(&self) -> &ConnectionRecord {
+        &self.0
+    }
+
+    /// Identifies the connection.
+    pub(crate) async fn id(&self) -> ID {
+        self.0.id.into()
+    }
+}
+
+/// A synchronization run.
+#[derive(Clone)]
+pub(crate) struct SyncRun(pub(crate) Item<SyncRunRecord>);
+
+impl From<Item<SyncRunRecord>> for SyncRun {
+    fn from(item: Item<SyncRunRecord>) -> Self {
+        Self(item)
+    }
+}
+
+impl Node for SyncRun {
+    type Record = SyncRunRecord;
+    const NAME: &'static str = "SyncRun";
+    const PERMISSION: Permission = Permission::IntegrationRead;
+}
+
+/// One run that read one kind of record from one system.
+#[Object(directive = sensitivity::apply(Sensitivity::Internal))]
+impl SyncRun {
+    #[graphql(flatten)]
+    async fn record(&self) -> &SyncRunRecord {
+        &self.0
+    }
+
+    /// Identifies the run.
+    pub(crate) async fn id(&self) -> ID {
+        self.0.id.into()
+    }
+
+    /// The system that was read.
+    async fn connection(&self, ctx: &Context<'_>) -> Result<Option<ConnectedSystem>> {
+        let found = access(ctx, Permission::IntegrationRead)?;
+        let connection = self.0.one(
+            "connection",
+            |run| Some(run.connection_id),
+            |ids| async move {
+                Ok(keyed(connections_by_ids(found.store, found.rows, &ids).await?, |connection| connection.id))
+            },
+        );
+        Ok(connection.await?.map(ConnectedSystem))
+    }
+}
+
+/// An inbound event.
+#[derive(Clone)]
+pub(crate) struct InboundEvent(pub(crate) Item<InboundEventRecord>);
+
+impl From<Item<InboundEventRecord>> for InboundEvent {
+    fn from(item: Item<InboundEventRecord>) -> Self {
+        Self(item)
+    }
+}
+
+impl Node for InboundEvent {
+    type Record = InboundEventRecord;
+    const NAME: &'static str = "InboundEvent";
+    const PERMISSION: Permission = Permission::IntegrationRead;
+}
+
+/// One event that another system sent by webhook.
+#[Object(directive = sensitivity::apply(Sensitivity::Internal))]
+impl InboundEvent {
+    #[graphql(flatten)]
+    async fn record(&self) -> &InboundEventRecord {
+        &self.0
+    }
+
+    /// Identifies the event.
+    pub(crate) async fn id(&self) -> ID {
+        self.0.id.into()
+    }
+
+    /// The system that sent it.
+    async fn connection(&self, ctx: &Context<'_>) -> Result<Option<ConnectedSystem>> {
+        let found = access(ctx, Permission::IntegrationRead)?;
+        let connection = self.0.one(
+            "connection",
+            |event| Some(event.connection_id),
+            |ids| async move {
+                Ok(keyed(connections_by_ids(found.store, found.rows, &ids).await?, |connection| connection.id))
+            },
+        );
+        Ok(connection.await?.map(ConnectedSystem))
+    }
+}
+
+/// What one system said of a record.
+pub(crate) struct SourceClaim(Item<Assertion>);
+
+/// What each system last said of a record, newest first. Its siblings' are loaded with it.
+///
+/// # Errors
+/// `FORBIDDEN`.
+pub(crate) async fn sources<R>(
+    ctx: &Context<'_>,
+    permission: Permission,
+    item: &Item<R>,
+    id: impl Fn(&R) -> String,
+) -> Result<Vec<SourceClaim>> {
+    let found = access(ctx, permission)?;
+    let claims =
+        item.many(
+            ("sources", String::new()),
+            |record| Some(id(record)),
+            |ids| async move {
+                Ok(keyed(assertions_of(found.store, found.rows, &ids).await?, |claim| claim.record_id.clone()))
+            },
+        );
+    Ok(claims.await?.into_iter().map(SourceClaim).collect())
+}
+
+/// What one system last said of a record. It is kept as it was said, also where another system has authority.
+#[Object(directive = sensitivity::apply(Sensitivity::Internal))]
+impl SourceClaim {
+    /// The system that said so.
+    async fn connection(&self, ctx: &Context<'_>) -> Result<Option<ConnectedSystem>> {
+        let found = access(ctx, Permission::IntegrationRead)?;
+        let connection = self.0.one(
+            "connection",
+            |claim| Some(claim.connection_id),
+            |ids| async move {
+                Ok(keyed(connections_by_ids(found.store, found.rows, &ids).await?, |connection| connection.id))
+            },
+        );
+        Ok(connection.await?.map(ConnectedSystem))
+    }
+
+    /// The record's id at that system.
+    async fn remote_id(&self) -> &str {
+        &self.0.remote_id
+    }
+
+    /// The record's version at that system.
+    async fn remote_version(&self) -> Option<&str> {
+        self.0.remote_version.as_deref()
+    }
+
+    /// When it was observed.
+    async fn observed_at(&self) -> Instant {
+        self.0.observed_at
+    }
+
+    /// Version of the connector whose mapping read it.
+    async fn mapping_version(&self) -> &str {
+        &self.0.mapping_version
+    }
+
+    /// What was said, field by field.
+    async fn fields(&self) -> Vec<SourceField<'_>> {
+        let entity = self.0.entity;
+        self.0.fields.iter().map(|(name, field)| SourceField { entity, name, field }).collect()
+    }
+}
+
+/// What was said of one field.
+pub(crate) struct SourceField<'a> {
+    entity: Entity,
+    name: &'a str,
+    field: &'a AssertedField,
+}
+
+/// Fields of an invoice that tell nothing of money. Connectors name fields freely, so every other one is held back.
+const INVOICE_FIELDS_WITHOUT_MONEY: [&str; 8] =
+    ["invoice", "customer", "number", "status", "native_status", "issued_on", "due_on", "currency"];
+
+impl SourceField<'_> {
+    fn is_financial(&self) -> bool {
+        self.entity == Entity::Invoice && !INVOICE_FIELDS_WITHOUT_MONEY.contains(&self.name)
+    }
+}
+
+/// What a system said of one field.
+#[Object(directive = sensitivity::apply(Sensitivity::Internal))]
+impl SourceField<'_> {
+    /// The name of the field in the hub.
+    async fn name(&self) -> &str {
+        self.name
+    }
+
+    /// The value in the hub's terms, as JSON; null when it was said to be empty or could not be read. Amounts of
+    /// invoices are financial.
+    #[graphql(directive = sensitivity::apply(Sensitivity::Financial))]
+    async fn value(&self, ctx: &Context<'_>) -> Result<Option<String>> {
+        let value = (!self.field.value.is_null()).then(|| self.field.value.to_string());
+        if self.is_financial() { financial(ctx, value) } else { Ok(value) }
+    }
+
+    /// Where it stood in the sender's record.
+    async fn source_path(&self) -> &str {
+        &self.field.source_path
+    }
+
+    /// Whether it changed the record.
+    async fn changed(&self) -> bool {
+        self.field.changed
+    }
+
+    /// Why it could not be read, when it could not. It may quote the value, so it is held as closely.
+    #[graphql(directive = sensitivity::apply(Sensitivity::Financial))]
+    async fn problem(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
+        let problem = self.field.problem.as_deref();
+        if self.is_financial() { financial(ctx, problem) } else { Ok(problem) }
+    }
+}
+
+/// Which connected systems to list. All conditions must hold.
+#[derive(InputObject)]
+pub(crate) struct ConnectedSystemFilter {
+    /// The identifier.
+    id: Option<IdFilter>,
+    /// The name by which it is configured.
+    name: Option<TextFilter>,
+    /// Which connector serves it.
+    connector: Option<TextFilter>,
+    /// All of these hold.
+    and: Option<Vec<ConnectedSystemFilter>>,
+    /// At least one of these holds.
+    or: Option<Vec<ConnectedSystemFilter>>,
+    /// This does not hold.
+    not: Option<Box<ConnectedSystemFilter>>,
+}
+
+impl Filter for ConnectedSystemFilter {
+    type Column = ConnectionColumn;
+
+    fn own(&self, conditions: &mut Vec<Condition<ConnectionColumn>>) -> Result<(), ApiError> {
+        self.id.compare(ConnectionColumn::Id, conditions)?;
+        self.name.compare(ConnectionColumn::Name, conditions)?;
+        self.connector.compare(ConnectionColumn::Connector, conditions)
+    }
+
+    fn joined(&self) -> Joined<'_, Self> {
+        Joined { and: self.and.as_ref(), or: self.or.as_ref(), not: self.not.as_deref() }
+    }
+}
+
+order_fields! {
+    /// What connected systems are ordered by.
+    ConnectedSystemOrderField as "ConnectedSystemOrder" of ConnectionColumn;
+    /// The identifier; connections that came later have larger ones.
+    Id text,
+    /// The name by which it is configured.
+    Name text,
+    /// Which connector serves it.
+    Connector text,
+}
+
+impl Choice for Entity {
+    const FILTER: &'static str = "EntityFilter";
+}
+
+impl Choice for RunStatus {
+    const FILTER: &'static str = "RunStatusFilter";
+}
+
+/// Which synchronization runs to list. All conditions must hold.
+#[derive(InputObject)]
+pub(crate) struct SyncRunFilter {
+    /// The identifier.
+    id: Option<IdFilter>,
+    /// The connection that was read.
+    connection_id: Option<IdFilter>,
+    /// The kind of record that was read.
+    entity: Option<ChoiceFilter<Entity>>,
+    /// How it stands or ended.
+    status: Option<ChoiceFilter<RunStatus>>,
+    /// When it began.
+    started_at: Option<DateTimeFilter>,
+    /// All of these hold.
+    and: Option<Vec<SyncRunFilter>>,
+    /// At least one of these holds.
+    or: Option<Vec<SyncRunFilter>>,
+    /// This does not hold.
+    not: Option<Box<SyncRunFilter>>,
+}
+
+impl Filter for SyncRunFilter {
+    type Column = RunColumn;
+
+    fn own(&self, conditions: &mut Vec<Condition<RunColumn>>) -> Result<(), ApiError> {
+        self.id.compare(RunColumn::Id, conditions)?;
+        self.connection_id.compare(RunColumn::Connection, conditions)?;
+        self.entity.compare(RunColumn::Entity, conditions)?;
+        self.status.compare(RunColumn::Status, conditions)?;
+        self.started_at.compare(RunColumn::StartedAt, conditions)
+    }
+
+    fn joined(&self) -> Joined<'_, Self> {
+        Joined { and: self.and.as_ref(), or: self.or.as_ref(), not: self.not.as_deref() }
+    }
+}
+
+order_fields! {
+    /// What synchronization runs are ordered by.
+    SyncRunOrderField as "SyncRunOrder" of RunColumn;
+    /// The identifier; runs that began later have larger ones.
+    Id text,
+    /// How it stands or ended, by the letters of the status.
+    Status text,
+    /// When it began.
+    StartedAt number,
+}
+
+impl Choice for InboundStatus {
+    const FILTER: &'static str = "InboundStatusFilter";
+}
+
+/// Which inbound events to list. All conditions must hold.
+#[derive(InputObject)]
+pub(crate) struct InboundEventFilter {
+    /// The identifier.
+    id: Option<IdFilter>,
+    /// The connection that it came through.
+    connection_id: Option<IdFilter>,
+    /// How it stands.
+    status: Option<ChoiceFilter<InboundStatus>>,
+    /// What the sender calls this kind of event.
+    event_type: Option<TextFilter>,
+    /// When it was stored here.
+    received_at: Option<DateTimeFilter>,
+    /// All of these hold.
+    and: Option<Vec<InboundEventFilter>>,
+    /// At least one of these holds.
+    or: Option<Vec<InboundEventFilter>>,
+    /// This does not hold.
+    not: Option<Box<InboundEventFilter>>,
+}
+
+impl Filter for InboundEventFilter {
+    type Column = InboundColumn;
+
+    fn own(&self, conditions: &mut Vec<Condition<InboundColumn>>) -> Result<(), ApiError> {
+        self.id.compare(InboundColumn::Id, conditions)?;
+        self.connection_id.compare(InboundColumn::Connection, conditions)?;
+        self.status.compare(InboundColumn::Status, conditions)?;
+        self.event_type.compare(InboundColumn::EventType, conditions)?;
+        self.received_at.compare(InboundColumn::ReceivedAt, conditions)
+    }
+
+    fn joined(&self) -> Joined<'_, Self> {
+        Joined { and: self.and.as_ref(), or: self.or.as_ref(), not: self.not.as_deref() }
+    }
+}
+
+order_fields! {
+    /// What inbound events are ordered by.
+    InboundEventOrderField as "InboundEventOrder" of InboundColumn;
+    /// The identifier; events that came later have larger ones.
+    Id text,
+    /// How it stands, by the letters of the status.
+    Status text,
+    /// When it was stored here.
+    ReceivedAt number,
+}
+
+listed! {
+    ConnectionQueries of ConnectedSystem filtered by ConnectedSystemFilter, ordered by ConnectedSystemOrderField;
+    "The connected systems." connections from integration::connections;
+    "One connected system; null when there is none that you may see." connection from integration::connections_by_ids;
+}
+
+listed! {
+    SyncRunQueries of SyncRun filtered by SyncRunFilter, ordered by SyncRunOrderField;
+    "The synchronization runs." sync_runs from integration::sync_runs;
+    "One synchronization run; null when there is none that you may see." sync_run from integration::sync_runs_by_ids;
+}
+
+listed! {
+    InboundEventQueries of InboundEvent filtered by InboundEventFilter, ordered by InboundEventOrderField;
+    "The events that other systems sent." inbound_events from integration::inbound_events;
+    "One inbound event; null when there is none that you may see." inbound_event from integration::inbound_events_by_ids;
+}
+
+/// Queries for connected systems, runs and inbound events.
+#[derive(MergedObject, Default)]
+pub(crate) struct IntegrationQueries(ConnectionQueries, SyncRunQueries, InboundEventQueries);

@@ -1,0 +1,21 @@
+#![doc = include_str!("../README.md")]
+
+mod access;
+mod billing;
+mod contracts;
+mod delivery;
+mod document_scan;
+mod edge;
+pub mod error;
+pub mod error_propagation;
+pub mod gateway;
+mod integration;
+mod listing;
+mod node;
+mod pipeline;
+pub mod request_guard;
+mod schema;
+mod subscription;
+
+pub use schema::{GraphSchema, MutationRoot, QueryRoot, gateway, schema, sdl};
+pub use subscription::SubscriptionRoot;

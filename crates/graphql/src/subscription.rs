@@ -1,0 +1,168 @@
+//! What changes, as it changes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use async_graphql::{Context, Error, ID, Result, SimpleObject, Subscription};
+use crosstie_domain::{
+    Instant,
+    access::{AuthContext, Permission, Sensitivity},
+    integration::Entity,
+};
+use crosstie_store::{
+    Store, StoreError,
+    integration::{PlacedChange, changes_after, last_position},
+};
+use futures::{Stream, stream};
+use tokio::sync::watch;
+
+use crate::{
+    access::{Access, READ_OF_TYPE, app, asker, requires, sensitivity, store_failed},
+    error::ApiError,
+    node::{Node, NodeType, load_for},
+};
+
+/// Changes read at once.
+const PAGE: i64 = 100;
+
+/// The root of subscriptions.
+#[derive(Default)]
+pub struct SubscriptionRoot;
+
+/// A change of a record.
+#[derive(SimpleObject)]
+#[graphql(directive = sensitivity::apply(Sensitivity::Internal))]
+pub(crate) struct EntityChange {
+    /// The place of the change in the order that all subscribers see. Give it back as `after` to go on from here.
+    event_id: String,
+    /// When it happened.
+    occurred_at: Instant,
+    /// What happened, such as `sow_signed`. New values may appear.
+    event: String,
+    /// The kind of record.
+    #[graphql(name = "type")]
+    entity: Entity,
+    /// The record.
+    id: ID,
+    /// The record as it stands now, as far as you may see it.
+    node: Option<Node>,
+}
+
+/// Subscriptions.
+#[Subscription(name = "Subscription")]
+impl SubscriptionRoot {
+    /// Changes of records that you may see, from now on or after the one that you saw last.
+    #[graphql(directive = requires::apply(READ_OF_TYPE.to_owned()))]
+    async fn entity_changed(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only changes of these kinds of record; all that you may see when it is left out.")]
+        types: Option<Vec<Entity>>,
+        #[graphql(desc = "Only changes of these records, at most 500.")] ids: Option<Vec<ID>>,
+        #[graphql(desc = "The `eventId` that you saw last; what came after it is sent first.")] after: Option<String>,
+    ) -> Result<impl Stream<Item = Result<EntityChange>>> {
+        let auth = asker(ctx)?.clone();
+        let app = app(ctx)?;
+        let placed = app.changes().subscribe();
+        let kinds = kinds(&auth, types)?;
+        let position = match after {
+            Some(after) => read_position(&after).map_err(ApiError::into_graphql)?,
+            None => last_position(app.store()).await.map_err(store_failed)?,
+        };
+        let ids = ids.map(|ids| ids.into_iter().map(|id| id.0).collect());
+        let feed = Feed { auth, store: app.store().clone(), placed, position, kinds, ids, waiting: VecDeque::new() };
+        Ok(stream::unfold(Some(feed), |feed| async move {
+            let mut feed = feed?;
+            match feed.next().await? {
+                Ok(change) => Some((Ok(change), Some(feed))),
+                Err(error) => Some((Err(store_failed(error)), None)),
+            }
+        }))
+    }
+}
+
+/// The kinds of record that are followed: those that were asked for, or all that the asker may see.
+fn kinds(auth: &AuthContext, types: Option<Vec<Entity>>) -> Result<BTreeSet<Entity>, Error> {
+    let permission = |entity: Entity| NodeType::from(entity).permission();
+    let forbidden = |permission: Permission| ApiError::Forbidden { permission: permission.as_str() }.into_graphql();
+    if let Some(types) = types {
+        if let Some(hidden) = types.iter().find(|entity| !auth.may(permission(**entity))) {
+            return Err(forbidden(permission(*hidden)));
+        }
+        return Ok(types.into_iter().collect());
+    }
+    let all = Entity::ALL.iter().map(|(entity, _)| *entity);
+    let seen: BTreeSet<Entity> = all.filter(|entity| auth.may(permission(*entity))).collect();
+    if seen.is_empty() { Err(forbidden(Permission::PipelineRead)) } else { Ok(seen) }
+}
+
+fn read_position(after: &str) -> Result<i64, ApiError> {
+    after.parse().ok().filter(|position| *position >= 0).ok_or(ApiError::BadCursor)
+}
+
+/// The changes that one subscriber still has to see.
+struct Feed {
+    auth: AuthContext,
+    store: Store,
+    placed: watch::Receiver<i64>,
+    position: i64,
+    kinds: BTreeSet<Entity>,
+    ids: Option<BTreeSet<String>>,
+    waiting: VecDeque<EntityChange>,
+}
+
+impl Feed {
+    async fn next(&mut self) -> Option<Result<EntityChange, StoreError>> {
+        loop {
+            if let Some(change) = self.waiting.pop_front() {
+                return Some(Ok(change));
+            }
+            // Whatever gets its place after this look wakes us again, so nothing is missed between look and wait.
+            self.placed.borrow_and_update();
+            match self.read().await {
+                Ok(true) => {}
+                Ok(false) => self.placed.changed().await.ok()?,
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+
+    /// Reads the next page; says whether there was one.
+    async fn read(&mut self) -> Result<bool, StoreError> {
+        let page = changes_after(&self.store, self.position, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(false) };
+        let position = last.position;
+        self.waiting = self.visible(page).await?;
+        self.position = position;
+        Ok(true)
+    }
+
+    /// The changes of records that this subscriber asked for and may see, with the records as they stand now.
+    async fn visible(&self, page: Vec<PlacedChange>) -> Result<VecDeque<EntityChange>, StoreError> {
+        let asked = |change: &PlacedChange| {
+            self.kinds.contains(&change.entity) && self.ids.as_ref().is_none_or(|ids| ids.contains(&change.id))
+        };
+        let page: Vec<PlacedChange> = page.into_iter().filter(asked).collect();
+        let mut by_kind: BTreeMap<Entity, BTreeSet<&str>> = BTreeMap::new();
+        for change in &page {
+            by_kind.entry(change.entity).or_default().insert(&change.id);
+        }
+        let found = Access { auth: &self.auth, rows: &self.auth.rows, store: &self.store };
+        let mut nodes: HashMap<String, Node> = HashMap::new();
+        for (entity, ids) in by_kind {
+            let ids: Vec<&str> = ids.into_iter().collect();
+            nodes.extend(load_for(found, entity.into(), &ids).await?);
+        }
+        let changes = page.into_iter().filter_map(|change| {
+            let node = nodes.get(&change.id)?.clone();
+            Some(EntityChange {
+                event_id: change.position.to_string(),
+                occurred_at: change.occurred_at,
+                event: change.event,
+                entity: change.entity,
+                id: ID(change.id),
+                node: Some(node),
+            })
+        });
+        Ok(changes.collect())
+    }
+}

@@ -1,0 +1,74 @@
+//! A connector: what it declares and the parts that it offers.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::{AnyReader, Descriptor, Fault, Inbound, Net, Writer};
+
+/// Translates one vendor to and from the hub's records. Stateless: one value serves every connection to the vendor.
+///
+/// Each capability is "not offered" unless a connector offers it.
+#[async_trait::async_trait]
+pub trait Connector: Send + Sync {
+    /// Who it is, how it signs in, where it may go and how fast.
+    fn descriptor(&self) -> &'static Descriptor;
+
+    /// Whether the settings of a connection can be used.
+    ///
+    /// # Errors
+    /// The key that is wrong, and why.
+    fn check_settings(&self, settings: &Settings) -> Result<(), SettingsError>;
+
+    /// Asks the vendor who the connection signs in as. The cheapest call that needs a valid credential.
+    ///
+    /// # Errors
+    /// Why the vendor could not be asked.
+    async fn probe(&self, net: &Net) -> Result<WhoAmI, Fault>;
+
+    /// What it reads, one reader for each kind of record; the order is the order of a first load.
+    fn readers(&self) -> &[&dyn AnyReader] {
+        &[]
+    }
+
+    /// What it writes.
+    fn writer(&self) -> Option<&dyn Writer> {
+        None
+    }
+
+    /// How it receives webhooks.
+    fn inbound(&self) -> Option<&dyn Inbound> {
+        None
+    }
+}
+
+/// The answer to a probe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WhoAmI {
+    /// The account at the vendor, in words for an operator.
+    pub account: String,
+}
+
+/// Settings of a connection that only its connector understands. Secrets are not among them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Settings(Value);
+
+/// A setting that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("settings: {0}")]
+pub struct SettingsError(pub String);
+
+impl Settings {
+    /// Settings as they were configured: an object, or null for none.
+    pub fn new(value: Value) -> Self {
+        Self(value)
+    }
+
+    /// The settings as the connector's own type. Missing settings count as an empty object.
+    ///
+    /// # Errors
+    /// The key that is missing, unknown or of another type; let the type deny unknown fields.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, SettingsError> {
+        let value = if self.0.is_null() { Value::Object(serde_json::Map::new()) } else { self.0.clone() };
+        serde_json::from_value(value).map_err(|error| SettingsError(error.to_string()))
+    }
+}

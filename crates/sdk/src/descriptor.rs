@@ -1,0 +1,78 @@
+//! What a connector declares about itself, as data.
+
+use crosstie_domain::integration::{Arm, Entity, IntentKind};
+
+use crate::{Deletes, Order, WriteSafety};
+
+/// What a connector declares about itself. The host holds it to its word.
+#[derive(Debug)]
+pub struct Descriptor {
+    /// Short name, the same as in the configuration: `hubspot`.
+    pub id: &'static str,
+    /// The vendor's name for people.
+    pub name: &'static str,
+    /// Version of the connector. Raise it with every change of meaning: rows that could not be applied are tried
+    /// again when it changes.
+    pub version: &'static str,
+    /// What the vendor's system is for.
+    pub arms: &'static [Arm],
+    /// How a connection may sign in.
+    pub auth: &'static [AuthMode],
+    /// Where the API is, unless a connection says otherwise (`base_url`). `None` when every customer has their own.
+    pub default_base_url: Option<&'static str>,
+    /// How fast it may be called. The first budget is used where a call names none.
+    pub budgets: &'static [RateBudget],
+    /// What it reads.
+    pub reads: &'static [ReadEntity],
+    /// What it writes.
+    pub writes: &'static [WriteEntity],
+}
+
+/// How a connection signs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthMode {
+    /// `Authorization: Bearer` with a key that does not expire.
+    Bearer,
+    /// OAuth 2.0 with a refresh token; the host keeps the access token alive.
+    OAuth2Refresh {
+        /// Path of the token endpoint below the base address.
+        token_path: &'static str,
+    },
+}
+
+/// How fast one group of endpoints may be called.
+#[derive(Debug, Clone, Copy)]
+pub struct RateBudget {
+    /// Name of the group.
+    pub bucket: &'static str,
+    /// Calls a second, on average.
+    pub per_second: u32,
+    /// Calls at once, after a pause.
+    pub burst: u32,
+}
+
+/// One kind of record that is read.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadEntity {
+    /// The kind of record.
+    pub entity: Entity,
+    /// The vendor's name for it.
+    pub remote: &'static str,
+    /// How changes are found.
+    pub order: Order,
+    /// How deletes are found.
+    pub deletes: Deletes,
+    /// How often it is read by schedule, in seconds.
+    pub poll_seconds: u32,
+}
+
+/// One kind of intent that is written.
+#[derive(Debug, Clone, Copy)]
+pub struct WriteEntity {
+    /// The kind of intent.
+    pub intent: IntentKind,
+    /// The vendor's name for what comes of it.
+    pub remote: &'static str,
+    /// What makes it happen once.
+    pub safety: WriteSafety,
+}

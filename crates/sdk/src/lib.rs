@@ -1,0 +1,26 @@
+#![doc = include_str!("../README.md")]
+
+mod connector;
+mod descriptor;
+mod fake;
+mod fault;
+mod inbound;
+mod net;
+mod reader;
+pub mod signature;
+mod writer;
+
+pub use connector::{Connector, Settings, SettingsError, WhoAmI};
+pub use crosstie_domain as domain;
+pub use descriptor::{AuthMode, Descriptor, RateBudget, ReadEntity, WriteEntity};
+pub use fake::{FakeVendor, MemoryTransport};
+pub use fault::{Fault, FieldError};
+pub use inbound::{Acknowledgment, Delivery, Inbound, Malformed, Nudge, Verified};
+pub use net::{
+    Answer, Call, Credentials, HttpRequest, HttpResponse, Method, Net, NetError, NetOptions, ReqwestTransport, Secret,
+    Transport, TransportError,
+};
+pub use reader::{
+    AnyReader, Ask, Bag, Deletes, MappedPage, MappedRow, More, Observed, Order, Page, Reader, Row, RowKey, Unmappable,
+};
+pub use writer::{WriteRequest, WriteSafety, Writer, Written};

@@ -1,0 +1,140 @@
+//! The governed HTTP handle: the only way for a connector to talk.
+//!
+//! It adds the credential, stays on the connection's own host, keeps to the declared rate, bounds time and size,
+//! and names what went wrong by what can be done about it.
+
+mod auth;
+mod budget;
+mod call;
+mod transport;
+
+use std::sync::Arc;
+
+use url::Url;
+
+use self::{auth::Authenticator, budget::Budgets};
+pub use self::{
+    auth::{Credentials, Secret},
+    call::{Answer, Call, HttpRequest, HttpResponse, Method},
+    transport::{ReqwestTransport, Transport, TransportError},
+};
+use crate::{AuthMode, Descriptor, Fault, Settings};
+
+/// What a connection gives its connector to talk with.
+pub struct NetOptions {
+    /// Where the API is; the connector's default when `None`.
+    pub base_url: Option<String>,
+    /// How it signs in.
+    pub credentials: Credentials,
+    /// What only the connector understands.
+    pub settings: Settings,
+    /// What carries the requests.
+    pub transport: Arc<dyn Transport>,
+}
+
+/// A connection that cannot be talked through as it is configured.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NetError {
+    /// The address is missing or not an http(s) address without user and query.
+    #[error("base_url: {0}")]
+    BaseUrl(String),
+    /// The connector cannot sign in with what is configured.
+    #[error("credentials: {0}")]
+    Credentials(String),
+}
+
+/// The governed HTTP handle of one connection.
+pub struct Net {
+    base: Url,
+    settings: Settings,
+    transport: Arc<dyn Transport>,
+    auth: Authenticator,
+    budgets: Budgets,
+}
+
+impl Net {
+    /// A handle for a connection to the vendor that the descriptor declares.
+    ///
+    /// # Errors
+    /// [`NetError`], naming the key that is wrong.
+    pub fn new(descriptor: &Descriptor, options: NetOptions) -> Result<Self, NetError> {
+        let NetOptions { base_url, credentials, settings, transport } = options;
+        let text = base_url.as_deref().or(descriptor.default_base_url);
+        let text = text.ok_or_else(|| NetError::BaseUrl("missing: this vendor has no common address".to_owned()))?;
+        let base = base_of(text)?;
+        let token_url = match &credentials {
+            Credentials::Bearer(_) => None,
+            Credentials::OAuth2Refresh { .. } => {
+                let path = descriptor.auth.iter().find_map(|mode| match mode {
+                    AuthMode::OAuth2Refresh { token_path } => Some(*token_path),
+                    AuthMode::Bearer => None,
+                });
+                let path = path.ok_or_else(|| NetError::Credentials("this vendor offers no OAuth 2.0".to_owned()))?;
+                Some(join(&base, path).map_err(|fault| NetError::BaseUrl(fault.to_string()))?)
+            }
+        };
+        let auth = Authenticator::new(credentials, token_url, Arc::clone(&transport))?;
+        Ok(Self { base, settings, transport, auth, budgets: Budgets::new(descriptor.budgets) })
+    }
+
+    /// The settings of the connection.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Sends a call and returns the vendor's answer, which is a success or a refusal that the connector can explain.
+    ///
+    /// # Errors
+    /// [`Fault::NeedsReauth`] (401, after one renewal of the token), [`Fault::MissingScope`] (403),
+    /// [`Fault::Gone`] (404, 410), [`Fault::Throttled`] (429), [`Fault::Transient`] (the request had no effect or is
+    /// repeatable), [`Fault::Unknown`] (a write whose answer is lost), [`Fault::Bug`] (an address that is not the
+    /// connection's).
+    pub async fn send(&self, call: Call) -> Result<Answer, Fault> {
+        let url = join(&self.base, &call.path)?;
+        let mut renewed = false;
+        loop {
+            self.budgets.wait(call.bucket).await;
+            let authorization = self.auth.header().await?;
+            let request = call.request(&url, &authorization.value);
+            let response = self.transport.send(request).await.map_err(|error| error.into_fault(call.repeatable))?;
+            match response.status {
+                401 if !renewed && self.auth.renewable() => {
+                    renewed = true;
+                    self.auth.forget(&authorization).await;
+                }
+                401 => return Err(Fault::NeedsReauth),
+                403 => return Err(Fault::MissingScope { why: format!("{} {}", call.method.as_str(), call.path) }),
+                404 | 410 => return Err(Fault::Gone),
+                429 => return Err(Fault::Throttled { retry_after_ms: response.retry_after_ms() }),
+                503 if response.retry_after_ms().is_some() => {
+                    return Err(Fault::Throttled { retry_after_ms: response.retry_after_ms() });
+                }
+                status @ 500.. => {
+                    let why = format!("the vendor answered {status}");
+                    return Err(if call.repeatable { Fault::Transient { why } } else { Fault::Unknown { why } });
+                }
+                _ => return Ok(Answer::new(response)),
+            }
+        }
+    }
+}
+
+fn base_of(text: &str) -> Result<Url, NetError> {
+    let wrong = |why: &str| NetError::BaseUrl(format!("{text:?} {why}"));
+    let url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return Err(wrong("is not an http or https address"));
+    }
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+        return Err(wrong("must not hold user, password, query or fragment"));
+    }
+    Ok(url)
+}
+
+/// The address of a path below the base. A path that leads to another host is a defect of the connector.
+fn join(base: &Url, path: &str) -> Result<Url, Fault> {
+    let absolute = path.starts_with('/') && !path.starts_with("//") && !path.contains(['\\', '#', '\r', '\n']);
+    let prefix = base.as_str().trim_end_matches('/');
+    let url = Url::parse(&format!("{prefix}{path}")).ok().filter(|url| absolute && url.origin() == base.origin());
+    url.ok_or_else(|| Fault::Bug { why: format!("not a path below the connection's address: {path:?}") })
+}

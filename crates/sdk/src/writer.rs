@@ -1,0 +1,62 @@
+//! Writing to a vendor: each intent takes effect at most once, or says that it cannot promise that.
+
+use crosstie_domain::integration::{Claim, EffectKey, Intent};
+
+use crate::{Fault, Net};
+
+/// What makes a write happen once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteSafety {
+    /// The vendor remembers our key for so long; after that the host asks with `find` first.
+    NativeKey {
+        /// How long, in seconds.
+        ttl_seconds: i64,
+    },
+    /// The record has an id of our own choosing.
+    UpsertBy {
+        /// The vendor's field that holds it.
+        field: &'static str,
+    },
+    /// Drafts carry our key: make one, look for all, keep the lowest, discard the others, then advance it.
+    FindThenCreate,
+}
+
+/// What the host asks a writer to do.
+#[derive(Debug, Clone)]
+pub struct WriteRequest {
+    /// What is wanted.
+    pub intent: Intent,
+    /// The key under which it must happen once.
+    pub key: EffectKey,
+    /// The customer's id at this vendor, when the hub knows it.
+    pub customer_remote_id: Option<String>,
+    /// The order's id at this vendor, when the hub knows it.
+    pub order_remote_id: Option<String>,
+}
+
+/// What came of a write.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Written {
+    /// The vendor's id of what was made.
+    pub remote_id: String,
+    /// The customer's id at this vendor, also when it was made or found on the way.
+    pub customer_remote_id: Option<String>,
+    /// What the vendor now says of the record, when it is one that is also read.
+    pub claim: Option<Claim>,
+}
+
+/// Writes intents.
+#[async_trait::async_trait]
+pub trait Writer: Send + Sync {
+    /// Makes it so, once for each key, however often it is called with that key.
+    ///
+    /// # Errors
+    /// [`Fault::Unknown`] when it may have happened; [`Fault::Unsupported`] for an intent that is not declared.
+    async fn apply(&self, net: &Net, request: &WriteRequest) -> Result<Written, Fault>;
+
+    /// Looks for what an earlier call with this key made, whole and finished.
+    ///
+    /// # Errors
+    /// Why the vendor could not be asked.
+    async fn find(&self, net: &Net, request: &WriteRequest) -> Result<Option<Written>, Fault>;
+}

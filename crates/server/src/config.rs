@@ -1,0 +1,228 @@
+//! Configuration: one TOML file, overridden by environment variables. The one home of `std::env::var`.
+
+use std::{collections::HashSet, path::Path};
+
+use crosstie_domain::integration::Arm;
+use serde::Deserialize;
+
+/// How the hub is set up.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Address that the hub listens on.
+    #[serde(default = "default_listen")]
+    pub listen: String,
+    /// Address under which other systems reach the hub; webhook signatures may cover it.
+    pub public_url: Option<String>,
+    /// Address for `/metrics`; the main one when none is given.
+    pub metrics_listen: Option<String>,
+    /// The database.
+    pub database: Database,
+    /// The systems around the hub.
+    #[serde(default)]
+    pub connections: Vec<ConnectionConfig>,
+}
+
+/// Where records are kept.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    /// `sqlite://path?mode=rwc` or `postgres://user:password@host/database`.
+    pub url: String,
+}
+
+/// A system around the hub.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectionConfig {
+    /// Its name: lower case letters, digits and `-`.
+    pub name: String,
+    /// What serves it: `hubspot`, `stripe`, `tryton`.
+    pub connector: String,
+    /// Where its API is, where that differs from the vendor's own address.
+    pub base_url: Option<String>,
+    /// Which arms of it are used; all when empty.
+    #[serde(default)]
+    pub arms: Vec<Arm>,
+    /// A key that does not expire.
+    pub token: Option<String>,
+    /// An OAuth 2.0 client, instead of a key.
+    pub oauth: Option<OAuthConfig>,
+    /// What its webhooks are signed with; several while one is being replaced.
+    #[serde(default)]
+    pub webhook_secrets: Vec<String>,
+    /// What only its connector understands.
+    #[serde(default)]
+    pub settings: serde_json::Map<String, serde_json::Value>,
+}
+
+/// An OAuth 2.0 client.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OAuthConfig {
+    /// The application.
+    pub client_id: String,
+    /// Its secret.
+    pub client_secret: String,
+    /// What access tokens are asked for with.
+    pub refresh_token: String,
+}
+
+/// Shows no secret.
+impl std::fmt::Debug for ConnectionConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ConnectionConfig({} by {})", self.name, self.connector)
+    }
+}
+
+/// Why the hub does not start with this configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {path}")]
+    File {
+        /// Which file.
+        path: String,
+        /// Why.
+        #[source]
+        error: std::io::Error,
+    },
+    /// It is not TOML, or a key is missing, unknown or of another type.
+    #[error("{path}: {why}")]
+    Toml {
+        /// Which file.
+        path: String,
+        /// Which key, and why.
+        why: String,
+    },
+    /// A key has a value that cannot be used.
+    #[error("configuration key `{key}`: {why}")]
+    Key {
+        /// The key.
+        key: String,
+        /// Why.
+        why: String,
+    },
+}
+
+fn default_listen() -> String {
+    "127.0.0.1:8080".to_owned()
+}
+
+impl Config {
+    /// Reads a file and what the environment overrides.
+    ///
+    /// # Errors
+    /// [`ConfigError`], naming the key.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let shown = path.display().to_string();
+        let text = std::fs::read_to_string(path);
+        let text = text.map_err(|error| ConfigError::File { path: shown.clone(), error })?;
+        Self::parse(&text, &shown, |name| {
+            #[expect(clippy::disallowed_methods, reason = "the one home of the environment")]
+            std::env::var(name).ok().filter(|value| !value.is_empty())
+        })
+    }
+
+    /// Reads the text of a file; `env` looks up what overrides it.
+    ///
+    /// # Errors
+    /// [`ConfigError`], naming the key.
+    pub fn parse(text: &str, path: &str, env: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut config: Self = toml::from_str(text)
+            .map_err(|error| ConfigError::Toml { path: path.to_owned(), why: error.to_string() })?;
+        config.listen = env("CROSSTIE_LISTEN").unwrap_or(config.listen);
+        config.public_url = env("CROSSTIE_PUBLIC_URL").or(config.public_url);
+        config.metrics_listen = env("CROSSTIE_METRICS_LISTEN").or(config.metrics_listen);
+        config.database.url = env("CROSSTIE_DATABASE_URL").unwrap_or(config.database.url);
+        for connection in &mut config.connections {
+            let prefix = format!("CROSSTIE_CONNECTIONS_{}", connection.name.to_uppercase().replace('-', "_"));
+            connection.token = env(&format!("{prefix}_TOKEN")).or(connection.token.take());
+            connection.base_url = env(&format!("{prefix}_BASE_URL")).or(connection.base_url.take());
+            if let Some(secrets) = env(&format!("{prefix}_WEBHOOK_SECRETS")) {
+                connection.webhook_secrets = secrets.split(',').map(|secret| secret.trim().to_owned()).collect();
+            }
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let key = |key: &str, why: &str| ConfigError::Key { key: key.to_owned(), why: why.to_owned() };
+        if self.listen.parse::<std::net::SocketAddr>().is_err() {
+            return Err(key("listen", "not an address with a port, such as 127.0.0.1:8080"));
+        }
+        if self.metrics_listen.as_ref().is_some_and(|listen| listen.parse::<std::net::SocketAddr>().is_err()) {
+            return Err(key("metrics_listen", "not an address with a port, such as 127.0.0.1:9090"));
+        }
+        let schemes = ["sqlite:", "postgres://", "postgresql://"];
+        if !schemes.iter().any(|scheme| self.database.url.starts_with(scheme)) {
+            return Err(key("database.url", "begins with neither sqlite: nor postgres://"));
+        }
+        let http = |url: &String| url.starts_with("https://") || url.starts_with("http://");
+        if self.public_url.as_ref().is_some_and(|url| !http(url)) {
+            return Err(key("public_url", "not an http or https address"));
+        }
+        let mut names = HashSet::new();
+        for (index, connection) in self.connections.iter().enumerate() {
+            let at = |part: &str| format!("connections[{index}].{part}");
+            let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            if connection.name.is_empty() || connection.name.len() > 63 || !connection.name.chars().all(fits) {
+                return Err(key(&at("name"), "1 to 63 lower case letters, digits and -"));
+            }
+            if !names.insert(&connection.name) {
+                return Err(key(&at("name"), "another connection has this name"));
+            }
+            if crosstie_connectors::connector(&connection.connector).is_none() {
+                let known: Vec<_> = crosstie_connectors::CONNECTORS.iter().map(|one| one.descriptor().id).collect();
+                return Err(key(&at("connector"), &format!("no such connector; there are {}", known.join(", "))));
+            }
+            match (&connection.token, &connection.oauth) {
+                (None, None) => return Err(key(&at("token"), "missing: give a token, or an oauth table")),
+                (Some(_), Some(_)) => return Err(key(&at("oauth"), "a token is given as well: leave one out")),
+                _ => {}
+            }
+            if connection.webhook_secrets.iter().any(String::is_empty) {
+                return Err(key(&at("webhook_secrets"), "an empty secret"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+        [database]
+        url = "sqlite://x.db"
+        [[connections]]
+        name = "crm-eu"
+        connector = "hubspot"
+        token = "t"
+        [connections.settings]
+        default_currency = "EUR"
+    "#;
+
+    fn check(text: &str, env: &[(&str, &str)], expected: &str) {
+        let lookup = |name: &str| env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        match Config::parse(text, "crosstie.toml", lookup) {
+            Ok(_) => assert_eq!(expected, "", "{text}"),
+            Err(error) => assert!(!expected.is_empty() && error.to_string().contains(expected), "{error}"),
+        }
+    }
+
+    #[test]
+    fn names_the_key_that_is_wrong() {
+        check(GOOD, &[], "");
+        check(GOOD, &[("CROSSTIE_LISTEN", "somewhere")], "`listen`");
+        check(GOOD, &[("CROSSTIE_DATABASE_URL", "mysql://x")], "`database.url`");
+        check("listen = 1", &[], "listen");
+        check("[database]\nurl = \"sqlite://x\"\nspeed = 9", &[], "speed");
+        check(&GOOD.replace("hubspot", "hubspit"), &[], "`connections[0].connector`");
+        check(&GOOD.replace("crm-eu", "CRM EU"), &[], "`connections[0].name`");
+        check(&GOOD.replace("token = \"t\"", ""), &[], "`connections[0].token`");
+        check(&GOOD.replace("token = \"t\"", ""), &[("CROSSTIE_CONNECTIONS_CRM_EU_TOKEN", "t")], "");
+    }
+}

@@ -1,0 +1,156 @@
+//! The demo: a small services organization, its hub, and the stand-ins of its CRM and its billing system. Everything
+//! that is there came through the connectors and the API.
+
+mod client;
+mod fakes;
+mod fill;
+mod journey;
+
+use std::{path::Path, process::ExitCode, time::Duration};
+
+use crosstie_app::access::NewToken;
+use crosstie_connectors::fakes::{HubspotFake, StripeFake};
+use crosstie_domain::access::Role;
+use crosstie_sdk::Secret;
+
+use self::{client::Client, fakes::HostedFake};
+use crate::{
+    commands::{CommandError, serve::stop_signal},
+    config::{Config, ConnectionConfig, Database},
+    hub::{Hub, listen},
+};
+
+const HUBSPOT_SECRET: &str = "demo-hubspot-client-secret";
+const STRIPE_SECRET: &str = "whsec_demo_stripe_signing_secret";
+/// How long requests may take to end when the demo stops.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A hub with the two vendors around it.
+struct Demo {
+    hub: Hub,
+    hubspot: HostedFake,
+    stripe: HostedFake,
+    token: String,
+}
+
+/// Runs the demo until it is stopped, or its journey once.
+pub(crate) async fn run(address: &str, data: &Path, check: bool) -> Result<ExitCode, CommandError> {
+    let demo = start(address, data).await?;
+    let client = Client::new(&demo)?;
+    if !check {
+        fill::fill(&client).await?;
+        greet(&demo);
+        stop_signal().await?;
+        println!("Stopping.");
+        demo.stop().await;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let report = journey::run(&client).await;
+    demo.stop().await;
+    println!("{} passed, {} failed", report.passed, report.failed);
+    Ok(if report.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn start(address: &str, data: &Path) -> Result<Demo, CommandError> {
+    std::fs::create_dir_all(data)?;
+    let url = format!("sqlite://{}?mode=rwc", data.join("crosstie.db").display());
+    crosstie_migrations::migrate(&url).await?;
+    let listener = listen("--listen", address).await?;
+    let public_url = format!("http://{}", listener.local_addr()?);
+    let hooks = |name: &str| Some(format!("{public_url}/webhooks/{name}"));
+    let hubspot = HubspotFake::new(hooks("hubspot"), Secret::new(HUBSPOT_SECRET), 62_515);
+    let stripe = StripeFake::new(hooks("stripe"), Secret::new(STRIPE_SECRET), 1);
+    let hubspot = HostedFake::start("hubspot", Box::new(hubspot), data).await?;
+    let stripe = HostedFake::start("stripe", Box::new(stripe), data).await?;
+    let config = Config {
+        listen: address.to_owned(),
+        public_url: Some(public_url),
+        metrics_listen: None,
+        database: Database { url },
+        connections: vec![
+            connection("hubspot", &hubspot, HUBSPOT_SECRET),
+            connection("stripe", &stripe, STRIPE_SECRET),
+        ],
+    };
+    let hub = Hub::start_on(config, listener).await?;
+    let token = token(&hub, data).await?;
+    Ok(Demo { hub, hubspot, stripe, token })
+}
+
+fn connection(name: &str, fake: &HostedFake, secret: &str) -> ConnectionConfig {
+    ConnectionConfig {
+        name: name.to_owned(),
+        connector: name.to_owned(),
+        base_url: Some(fake.url.clone()),
+        arms: vec![],
+        token: Some("demo-key".to_owned()),
+        oauth: None,
+        webhook_secrets: vec![secret.to_owned()],
+        settings: serde_json::Map::new(),
+    }
+}
+
+/// The demo's token: the one from last time if it is still good, otherwise a new one.
+async fn token(hub: &Hub, data: &Path) -> Result<String, CommandError> {
+    let file = data.join("token");
+    if let Ok(text) = std::fs::read_to_string(&file)
+        && hub.app.authenticate(text.trim()).await?.is_ok()
+    {
+        return Ok(text.trim().to_owned());
+    }
+    let input = NewToken {
+        label: "demo".to_owned(),
+        person_email: None,
+        roles: vec![Role::Admin],
+        permissions: vec![],
+        expires_at: None,
+    };
+    let (_, text) = hub.app.create_token(input).await?;
+    write_private(&file, &text)?;
+    Ok(text)
+}
+
+/// Writes a file that only its owner may read.
+fn write_private(file: &Path, text: &str) -> std::io::Result<()> {
+    use std::{io::Write, os::unix::fs::OpenOptionsExt};
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(file)?.write_all(text.as_bytes())
+}
+
+fn greet(demo: &Demo) {
+    let address = demo.hub.address;
+    println!("GraphQL: http://{address}/graphql");
+    println!("GraphiQL: http://{address}/graphiql#token={}", demo.token);
+    println!("Token: {}", demo.token);
+    println!("HubSpot (stand-in): {}", demo.hubspot.url);
+    println!("Stripe (stand-in): {}", demo.stripe.url);
+    println!();
+    println!("Three queries worth pasting:");
+    println!();
+    println!("{}\n", QUERIES[0]);
+    println!("{}\n", QUERIES[1]);
+    println!("{}\n", QUERIES[2]);
+    println!("Ctrl-C stops the demo; the next start finds its data again.");
+}
+
+/// Queries worth pasting. The journey runs each of them.
+pub(crate) const QUERIES: [&str; 3] = [
+    "{ opportunities(first: 10, orderBy: [{field: UPDATED_AT, direction: DESC}]) { totalCount nodes { name stage \
+     nativeStage amount { amount currency } account { name } sources { connection { name } observedAt \
+     fields { name value sourcePath } } } } }",
+    "{ sows(first: 10) { nodes { title status total { amount currency } account { name } milestones { name acceptance \
+     billing amount { amount currency } } serviceOrder { status billingReference invoices(first: 10) { nodes { number \
+     status } } } } } }",
+    "{ syncRuns(first: 5, orderBy: [{field: STARTED_AT, direction: DESC}]) { nodes { entity status rowsRead \
+     rowsChanged rowsParked errorCode connection { name } } } inboundEvents(first: 5) { nodes { eventType status \
+     remoteId } } }",
+];
+
+impl Demo {
+    async fn stop(self) {
+        self.hub.stop(PATIENCE).await;
+        self.hubspot.stop();
+        self.stripe.stop();
+    }
+}

@@ -1,0 +1,210 @@
+//! A hub at work: the store, the engine and the listeners, put together and taken apart in order.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use crosstie_app::{App, SystemClock};
+use crosstie_domain::Clock;
+use crosstie_sdk::{Credentials, NetOptions, ReqwestTransport, Secret, Settings, TransportError};
+use crosstie_store::{Store, StoreError};
+use crosstie_sync::{ConnectionSetup, Connections, Engine, Running, SetupError};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::{Config, ConnectionConfig},
+    routes, telemetry,
+};
+
+/// Why the hub does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database lacks migrations.
+    #[error("the database lacks {0} migration(s); run `crosstie migrate` first")]
+    Behind(usize),
+    /// The database cannot be reached.
+    #[error("the database cannot be used (configuration key `database.url`)")]
+    Database(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A connection cannot be used as it is configured.
+    #[error("configuration key `connections`")]
+    Connection(#[from] SetupError),
+    /// The network library.
+    #[error("the network cannot be used")]
+    Network(#[from] TransportError),
+    /// The address is taken or not ours.
+    #[error("cannot listen on {address} (configuration key `{key}`)")]
+    Listen {
+        /// The configuration key.
+        key: &'static str,
+        /// The address.
+        address: String,
+        /// Why.
+        #[source]
+        error: std::io::Error,
+    },
+}
+
+impl From<StoreError> for StartError {
+    fn from(error: StoreError) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+/// What all routes share.
+#[derive(Clone)]
+pub struct Shared {
+    /// The use cases.
+    pub app: App,
+    /// The engine.
+    pub engine: Arc<Engine>,
+    /// The address under which other systems reach the hub.
+    pub public_url: String,
+    /// Set while the hub stops: no new work is asked for.
+    pub draining: Arc<AtomicBool>,
+}
+
+/// A hub at work.
+pub struct Hub {
+    /// The use cases.
+    pub app: App,
+    /// The engine.
+    pub engine: Arc<Engine>,
+    /// Where it listens.
+    pub address: SocketAddr,
+    draining: Arc<AtomicBool>,
+    running: Running,
+    stop: CancellationToken,
+    servers: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Hub {
+    /// Opens the database and the listeners and starts all loops.
+    ///
+    /// # Errors
+    /// [`StartError`], naming the configuration key that is wrong.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let listener = listen("listen", &config.listen).await?;
+        Self::start_on(config, listener).await
+    }
+
+    /// The same on a listener that is open already.
+    ///
+    /// # Errors
+    /// [`StartError`], naming the configuration key that is wrong.
+    pub async fn start_on(config: Config, listener: TcpListener) -> Result<Self, StartError> {
+        let address = local_address(&listener, &config.listen)?;
+        let (app, connections) = open(&config).await?;
+        let clock = SystemClock::default();
+        let engine = Engine::new(app.clone(), connections, format!("hub-{}", clock.new_uuid()));
+        let draining = Arc::new(AtomicBool::new(false));
+        let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+        let public_url = public_url.trim_end_matches('/').to_owned();
+        let shared =
+            Shared { app: app.clone(), engine: Arc::clone(&engine), public_url, draining: Arc::clone(&draining) };
+        let metrics = telemetry::metrics();
+        let stop = CancellationToken::new();
+        let mut servers = Vec::new();
+        let own_metrics = match &config.metrics_listen {
+            Some(address) => {
+                let listener = listen("metrics_listen", address).await?;
+                servers.push(serve(listener, routes::metrics(metrics.clone()), stop.clone()));
+                false
+            }
+            None => true,
+        };
+        let router = routes::router(shared, own_metrics.then_some(metrics));
+        servers.push(serve(listener, router, stop.clone()));
+        let running = engine.start();
+        Ok(Self { app, engine, address, draining, running, stop, servers })
+    }
+
+    /// Stops: no new work, then the loops, then the listeners, for at most so long each.
+    pub async fn stop(self, patience: Duration) {
+        self.draining.store(true, Ordering::Relaxed);
+        self.stop.cancel();
+        self.running.stop(patience).await;
+        for mut server in self.servers {
+            if tokio::time::timeout(patience, &mut server).await.is_err() {
+                server.abort();
+            }
+        }
+        // A database that cannot be closed in order is closed by the end of the process.
+        let _ = self.app.store().close().await;
+    }
+}
+
+/// Opens the database and sets up the connections, without starting anything.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn open(config: &Config) -> Result<(App, Connections), StartError> {
+    let url = &config.database.url;
+    let missing = crosstie_migrations::missing(url).await.map_err(|error| StartError::Database(error.into()))?;
+    if missing > 0 {
+        return Err(StartError::Behind(missing));
+    }
+    let store = Store::open(url, Arc::new(SystemClock::default())).await?;
+    let app = App::new(store);
+    let transport = Arc::new(ReqwestTransport::new()?);
+    let setups = config.connections.iter().map(|connection| setup(connection, transport.clone())).collect();
+    let connections = Connections::set_up(&app, setups).await?;
+    Ok((app, connections))
+}
+
+fn setup(config: &ConnectionConfig, transport: Arc<ReqwestTransport>) -> ConnectionSetup {
+    let connector = crosstie_connectors::connector(&config.connector);
+    let credentials = match &config.oauth {
+        Some(oauth) => Credentials::OAuth2Refresh {
+            client_id: oauth.client_id.clone(),
+            client_secret: Secret::new(&oauth.client_secret),
+            refresh_token: Secret::new(&oauth.refresh_token),
+        },
+        None => Credentials::Bearer(Secret::new(config.token.clone().unwrap_or_default())),
+    };
+    ConnectionSetup {
+        name: config.name.clone(),
+        connector: connector.expect("the configuration was checked to name connectors that exist"),
+        net: NetOptions {
+            base_url: config.base_url.clone(),
+            credentials,
+            settings: Settings::new(serde_json::Value::Object(config.settings.clone())),
+            transport,
+        },
+        webhook_secrets: config.webhook_secrets.iter().map(Secret::new).collect(),
+        arms: config.arms.clone(),
+    }
+}
+
+/// Opens a listener.
+///
+/// # Errors
+/// [`StartError::Listen`].
+pub async fn listen(key: &'static str, address: &str) -> Result<TcpListener, StartError> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|error| StartError::Listen { key, address: address.to_owned(), error })
+}
+
+fn local_address(listener: &TcpListener, address: &str) -> Result<SocketAddr, StartError> {
+    let local = listener.local_addr();
+    local.map_err(|error| StartError::Listen { key: "listen", address: address.to_owned(), error })
+}
+
+/// Serves until stopped; what is under way ends first.
+pub(crate) fn serve(
+    listener: TcpListener,
+    router: axum::Router,
+    stop: CancellationToken,
+) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
+        if let Err(error) = served {
+            tracing::error!(%error, "a listener ended");
+        }
+    })
+}

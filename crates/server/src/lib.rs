@@ -1,0 +1,8 @@
+#![doc = include_str!("../README.md")]
+
+pub mod commands;
+pub mod config;
+mod demo;
+pub mod hub;
+pub mod routes;
+pub mod telemetry;

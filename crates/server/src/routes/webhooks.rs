@@ -1,0 +1,58 @@
+//! `/webhooks/{connection}`: the raw request goes to the engine, which verifies and stores it before the answer.
+
+use axum::{
+    body::{Body, to_bytes},
+    extract::{Path, Request, State},
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use crosstie_sdk::Delivery;
+use crosstie_sync::Receipt;
+
+use crate::hub::Shared;
+
+/// The largest body that is taken, in bytes.
+const BODY_BYTES: usize = 1024 * 1024;
+/// The largest address that is taken, in bytes.
+const URL_BYTES: usize = 8 * 1024;
+
+/// Takes a webhook in. The body of every answer is empty.
+pub(super) async fn receive(
+    State(shared): State<Shared>,
+    Path(connection): Path<String>,
+    request: Request,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    if path.len() > URL_BYTES {
+        return StatusCode::URI_TOO_LONG.into_response();
+    }
+    let length = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > BODY_BYTES) {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    }
+    let Ok(body) = read(body).await else { return StatusCode::PAYLOAD_TOO_LARGE.into_response() };
+    let headers = parts
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
+    let delivery = Delivery {
+        method: parts.method.as_str().to_owned(),
+        url: format!("{}{path}", shared.public_url),
+        headers: headers.collect(),
+        body,
+    };
+    match shared.engine.receive(&connection, &delivery).await {
+        Receipt::Accepted { status } => StatusCode::from_u16(status).unwrap_or(StatusCode::ACCEPTED).into_response(),
+        Receipt::Refused => StatusCode::UNAUTHORIZED.into_response(),
+        Receipt::Unavailable => {
+            let mut response = StatusCode::SERVICE_UNAVAILABLE.into_response();
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+            response
+        }
+    }
+}
+
+async fn read(body: Body) -> Result<Vec<u8>, axum::Error> {
+    Ok(to_bytes(body, BODY_BYTES).await?.to_vec())
+}

@@ -1,0 +1,286 @@
+//! Pools and transactions.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use crosstie_domain::{Clock, Id, Instant, ids::Kind};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, FromQueryResult,
+    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
+};
+
+use crate::{
+    StoreError,
+    gate::{WriteGate, WritePass},
+};
+
+/// The database: a pool for reading and a way to write.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    reading: DatabaseConnection,
+    writing: DatabaseConnection,
+    backend: DbBackend,
+    gate: WriteGate,
+    clock: Arc<dyn Clock>,
+    statements: Arc<AtomicU64>,
+}
+
+impl Store {
+    /// Opens the database at `sqlite://path` or `postgres://…`. The schema must be there already.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when it cannot be reached.
+    pub async fn open(url: &str, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        let sqlite = url.starts_with("sqlite:");
+        let reading = connect(url, if sqlite { 4 } else { 16 }).await?;
+        let writing = if sqlite { connect(url, 1).await? } else { reading.clone() };
+        let backend = reading.get_database_backend();
+        Ok(Self {
+            inner: Arc::new(Inner {
+                reading,
+                writing,
+                backend,
+                gate: WriteGate::default(),
+                clock,
+                statements: Arc::default(),
+            }),
+        })
+    }
+
+    /// Begins a transaction. Whatever it does is kept by [`Tx::commit`] or not at all.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn begin(&self) -> Result<Tx, StoreError> {
+        let pass = if self.is_sqlite() { Some(self.inner.gate.ordinary().await) } else { None };
+        self.begin_with(pass).await
+    }
+
+    /// Begins a transaction ahead of ordinary work: for acknowledgments.
+    pub(crate) async fn begin_first(&self) -> Result<Tx, StoreError> {
+        let pass = if self.is_sqlite() { Some(self.inner.gate.first().await) } else { None };
+        self.begin_with(pass).await
+    }
+
+    async fn begin_with(&self, pass: Option<WritePass>) -> Result<Tx, StoreError> {
+        let options = TransactionOptions {
+            sqlite_transaction_mode: self.is_sqlite().then_some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        let transaction = self.inner.writing.begin_with_options(options).await?;
+        let (clock, statements) = (Arc::clone(&self.inner.clock), Arc::clone(&self.inner.statements));
+        Ok(Tx { transaction, backend: self.inner.backend, clock, statements, _pass: pass })
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        Ok(self.inner.reading.ping().await?)
+    }
+
+    /// Closes all connections; what is under way ends first.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn close(&self) -> Result<(), StoreError> {
+        self.inner.writing.close_by_ref().await?;
+        Ok(self.inner.reading.close_by_ref().await?)
+    }
+
+    /// The present moment.
+    pub fn now(&self) -> Instant {
+        self.inner.clock.now()
+    }
+
+    /// Whether this is the embedded database, with its single writer.
+    pub fn is_sqlite(&self) -> bool {
+        self.inner.backend == DbBackend::Sqlite
+    }
+
+    /// How many statements have run through this store: for tests that count them.
+    pub fn statements(&self) -> u64 {
+        self.inner.statements.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.inner.clock
+    }
+}
+
+async fn connect(url: &str, connections: u32) -> Result<DatabaseConnection, StoreError> {
+    let mut options = ConnectOptions::new(url);
+    options
+        .max_connections(connections)
+        .min_connections(1)
+        .acquire_timeout(Duration::from_secs(10))
+        .sqlx_logging(false);
+    options.map_sqlx_sqlite_opts(|sqlite| {
+        sqlite
+            .pragma("journal_mode", "WAL")
+            .pragma("synchronous", "FULL")
+            .pragma("foreign_keys", "ON")
+            .busy_timeout(Duration::from_secs(5))
+            .statement_cache_capacity(256)
+    });
+    options.map_sqlx_postgres_opts(|postgres| postgres.statement_cache_capacity(256));
+    Ok(Database::connect(options).await?)
+}
+
+/// A transaction. Dropping it undoes everything.
+pub struct Tx {
+    transaction: DatabaseTransaction,
+    backend: DbBackend,
+    clock: Arc<dyn Clock>,
+    statements: Arc<AtomicU64>,
+    _pass: Option<WritePass>,
+}
+
+impl Tx {
+    /// Keeps everything; on return it is on disk.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`], and nothing was kept.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        Ok(self.transaction.commit().await?)
+    }
+
+    /// The present moment.
+    pub fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// A new identifier.
+    pub fn new_id<K: Kind>(&self) -> Id<K> {
+        Id::from_uuid(self.clock.new_uuid())
+    }
+}
+
+/// What can be read from: the pool, or a transaction that sees its own changes.
+pub trait Reads: Sync {
+    #[doc(hidden)]
+    fn connection(&self) -> Connection<'_>;
+}
+
+impl Reads for Store {
+    fn connection(&self) -> Connection<'_> {
+        Connection {
+            way: Way::Pool(&self.inner.reading),
+            backend: self.inner.backend,
+            statements: &self.inner.statements,
+        }
+    }
+}
+
+impl Reads for Tx {
+    fn connection(&self) -> Connection<'_> {
+        Connection { way: Way::Transaction(&self.transaction), backend: self.backend, statements: &self.statements }
+    }
+}
+
+/// Runs statements.
+#[doc(hidden)]
+#[derive(Clone, Copy)]
+pub struct Connection<'a> {
+    way: Way<'a>,
+    backend: DbBackend,
+    statements: &'a AtomicU64,
+}
+
+#[derive(Clone, Copy)]
+enum Way<'a> {
+    Pool(&'a DatabaseConnection),
+    Transaction(&'a DatabaseTransaction),
+}
+
+impl Connection<'_> {
+    pub(crate) fn is_postgres(&self) -> bool {
+        self.backend == DbBackend::Postgres
+    }
+
+    /// All rows of a query.
+    pub(crate) async fn all<R: FromQueryResult>(&self, sql: &str, values: Vec<Value>) -> Result<Vec<R>, StoreError> {
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        let statement = Statement::from_sql_and_values(self.backend, sql, values);
+        let rows = match self.way {
+            Way::Pool(pool) => pool.query_all_raw(statement).await?,
+            Way::Transaction(transaction) => transaction.query_all_raw(statement).await?,
+        };
+        rows.iter().map(|row| R::from_query_result(row, "").map_err(StoreError::from)).collect()
+    }
+
+    /// The first row of a query.
+    pub(crate) async fn one<R: FromQueryResult>(&self, sql: &str, values: Vec<Value>) -> Result<Option<R>, StoreError> {
+        Ok(self.all(sql, values).await?.into_iter().next())
+    }
+
+    /// Runs a statement; returns how many rows it touched.
+    pub(crate) async fn run(&self, sql: &str, values: Vec<Value>) -> Result<u64, StoreError> {
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        let statement = Statement::from_sql_and_values(self.backend, sql, values);
+        let result = match self.way {
+            Way::Pool(pool) => pool.execute_raw(statement).await?,
+            Way::Transaction(transaction) => transaction.execute_raw(statement).await?,
+        };
+        Ok(result.rows_affected())
+    }
+
+    /// Inserts a row, or changes the one with the same key if `when` (a condition on the old row) holds.
+    /// Returns how many rows it touched.
+    pub(crate) async fn save(&self, table: &str, key: &[&str], row: Columns, when: &str) -> Result<u64, StoreError> {
+        let names: Vec<&str> = row.iter().map(|(name, _)| *name).collect();
+        let marks = marks(1, row.len());
+        let changes: Vec<String> = names
+            .iter()
+            .filter(|name| !key.contains(name) && **name != "created_at")
+            .map(|name| format!("{name} = excluded.{name}"))
+            .collect();
+        let when = if when.is_empty() { String::new() } else { format!(" WHERE {when}") };
+        let sql = format!(
+            "INSERT INTO {table} ({}) VALUES ({marks}) ON CONFLICT ({}) DO UPDATE SET {}{when}",
+            names.join(", "),
+            key.join(", "),
+            changes.join(", "),
+        );
+        self.run(&sql, row.into_iter().map(|(_, value)| value).collect()).await
+    }
+
+    /// Inserts rows of the same columns; with `ignore`, rows whose key is taken are left out.
+    pub(crate) async fn insert(&self, table: &str, rows: Vec<Columns>, ignore: &str) -> Result<u64, StoreError> {
+        let Some(first) = rows.first() else { return Ok(0) };
+        let names: Vec<&str> = first.iter().map(|(name, _)| *name).collect();
+        // SQLite takes at most 32,766 values in a statement, PostgreSQL 65,535.
+        let rows_at_once = (30_000 / names.len().max(1)).max(1);
+        let mut touched = 0;
+        let mut rows = rows.into_iter().peekable();
+        while rows.peek().is_some() {
+            let mut values = Vec::new();
+            let mut tuples = Vec::new();
+            for row in rows.by_ref().take(rows_at_once) {
+                tuples.push(format!("({})", marks(values.len() + 1, row.len())));
+                values.extend(row.into_iter().map(|(_, value)| value));
+            }
+            let sql = format!("INSERT INTO {table} ({}) VALUES {}{ignore}", names.join(", "), tuples.join(", "));
+            touched += self.run(&sql, values).await?;
+        }
+        Ok(touched)
+    }
+}
+
+/// A row to be written: column and value.
+pub(crate) type Columns = Vec<(&'static str, Value)>;
+
+/// `$3, $4, $5` for three values from the third on.
+pub(crate) fn marks(from: usize, count: usize) -> String {
+    (from..from + count).map(|number| format!("${number}")).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,246 @@
+//! The effect ledger: what was asked of other systems, and how far each has come. A key is there once.
+
+use crosstie_domain::{
+    Instant,
+    ids::ConnectionId,
+    integration::{EffectKey, Intent},
+};
+use sea_orm::FromQueryResult;
+use serde::{Deserialize, Serialize};
+
+use crate::{Reads, Store, StoreError, Tx, codec};
+
+/// How far an effect has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum EffectStatus {
+    /// Nothing was sent, or what was sent is known to have had no effect.
+    Waiting,
+    /// It was sent and the answer is not known: whoever takes it asks first.
+    Sent,
+    /// It is done.
+    Done,
+    /// The other system refused it; a person must act.
+    Rejected,
+}
+
+/// An effect that a worker has taken.
+#[derive(Debug, Clone)]
+pub struct ClaimedEffect {
+    /// Its key.
+    pub key: EffectKey,
+    /// The system that is asked.
+    pub connection_id: ConnectionId,
+    /// The record that it is for.
+    pub record_id: String,
+    /// What is asked.
+    pub intent: Intent,
+    /// Whether an earlier try was sent and its answer is not known.
+    pub outcome_unknown: bool,
+    /// How often it was tried before.
+    pub attempts: i32,
+    /// When it was first sent.
+    pub first_sent_at: Option<Instant>,
+    /// The worker's fence: a result under an older one is not kept.
+    pub fence: i64,
+}
+
+/// How a try ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EffectOutcome {
+    /// Done; the other system calls it so.
+    Done {
+        /// The id at the other system.
+        remote_id: String,
+    },
+    /// Refused for good.
+    Rejected {
+        /// A stable code.
+        code: String,
+        /// Why, for operators.
+        message: String,
+    },
+    /// To be tried again.
+    Retry {
+        /// When.
+        at: Instant,
+        /// Whether it may have happened.
+        outcome_unknown: bool,
+        /// A stable code.
+        code: String,
+        /// Why, for operators.
+        message: String,
+    },
+}
+
+/// An effect as operators see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EffectRow {
+    /// Its key.
+    pub key: String,
+    /// How far it has come.
+    pub status: EffectStatus,
+    /// How often it was tried.
+    pub attempts: i32,
+    /// The id at the other system.
+    pub remote_id: Option<String>,
+    /// Why it waits.
+    pub error_code: Option<String>,
+}
+
+#[derive(FromQueryResult)]
+struct ListRow {
+    effect_key: String,
+    status: String,
+    attempts: i32,
+    remote_id: Option<String>,
+    error_code: Option<String>,
+}
+
+/// The newest effects, at most so many.
+///
+/// # Errors
+/// As the database.
+pub async fn effects(db: &impl Reads, limit: i64) -> Result<Vec<EffectRow>, StoreError> {
+    let sql =
+        "SELECT effect_key, status, attempts, remote_id, error_code FROM effects ORDER BY outbox_id DESC LIMIT $1";
+    let rows: Vec<ListRow> = db.connection().all(sql, vec![limit.into()]).await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(EffectRow {
+                key: row.effect_key,
+                status: codec::word("effects.status", row.status)?,
+                attempts: row.attempts,
+                remote_id: row.remote_id,
+                error_code: row.error_code,
+            })
+        })
+        .collect()
+}
+
+#[derive(FromQueryResult)]
+struct ClaimRow {
+    effect_key: String,
+    connection_id: String,
+    record_id: String,
+    status: String,
+    attempts: i32,
+    first_sent_at: Option<i64>,
+    fence: i64,
+    payload: String,
+}
+
+impl Store {
+    /// Takes the next effect that is due, for so many milliseconds. Effects of one customer at one system are taken
+    /// one at a time, in the order in which they were asked for.
+    ///
+    /// # Errors
+    /// As the database.
+    pub async fn claim_effect(&self, lease_ms: i64) -> Result<Option<ClaimedEffect>, StoreError> {
+        let due = "SELECT 1 AS one FROM effects WHERE next_attempt_at <= $1 AND (lease_until IS NULL OR lease_until <= $1) LIMIT 1";
+        #[derive(FromQueryResult)]
+        struct One {
+            #[expect(dead_code, reason = "only whether there is a row matters")]
+            one: i32,
+        }
+        if self.connection().one::<One>(due, vec![self.now().micros().into()]).await?.is_none() {
+            return Ok(None);
+        }
+        let tx = self.begin().await?;
+        let now = tx.now();
+        let skip = if tx.connection().is_postgres() { " FOR UPDATE OF e SKIP LOCKED" } else { "" };
+        let sql = format!(
+            "SELECT e.effect_key, e.connection_id, e.record_id, e.status, e.attempts, e.first_sent_at, e.fence, \
+             o.payload FROM effects e JOIN outbox o ON o.id = e.outbox_id \
+             WHERE e.next_attempt_at <= $1 AND (e.lease_until IS NULL OR e.lease_until <= $1) \
+             AND NOT EXISTS (SELECT 1 FROM effects f WHERE f.connection_id = e.connection_id \
+             AND f.order_key = e.order_key AND f.outbox_id < e.outbox_id AND f.next_attempt_at IS NOT NULL) \
+             ORDER BY e.next_attempt_at, e.outbox_id LIMIT 1{skip}"
+        );
+        let Some(row) = tx.connection().one::<ClaimRow>(&sql, vec![now.micros().into()]).await? else {
+            return Ok(None);
+        };
+        let status: EffectStatus = codec::word("effects.status", row.status)?;
+        let fence = row.fence + 1;
+        let sql = "UPDATE effects SET lease_until = $1, fence = $2 WHERE effect_key = $3";
+        let values = vec![now.plus_ms(lease_ms).micros().into(), fence.into(), row.effect_key.clone().into()];
+        tx.connection().run(sql, values).await?;
+        tx.commit().await?;
+        Ok(Some(ClaimedEffect {
+            key: EffectKey::from_stored(row.effect_key),
+            connection_id: codec::id("effects.connection_id", &row.connection_id)?,
+            record_id: row.record_id,
+            intent: codec::json("outbox.payload", &row.payload)?,
+            outcome_unknown: status == EffectStatus::Sent,
+            attempts: row.attempts,
+            first_sent_at: codec::instant_opt("effects.first_sent_at", row.first_sent_at)?,
+            fence,
+        }))
+    }
+}
+
+impl Store {
+    /// Keeps an effect for so many milliseconds more. Returns whether it is still this worker's.
+    ///
+    /// # Errors
+    /// As the database.
+    pub async fn keep_effect(&self, effect: &ClaimedEffect, lease_ms: i64) -> Result<bool, StoreError> {
+        let tx = self.begin().await?;
+        let sql = "UPDATE effects SET lease_until = $1 WHERE effect_key = $2 AND fence = $3";
+        let until = tx.now().plus_ms(lease_ms).micros();
+        let values = vec![until.into(), effect.key.as_str().into(), effect.fence.into()];
+        let kept = tx.connection().run(sql, values).await? > 0;
+        tx.commit().await?;
+        Ok(kept)
+    }
+}
+
+impl Tx {
+    /// Notes that an effect is about to be sent. From now on, whoever takes it up must ask whether it happened.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when somebody else has taken it in the meantime.
+    pub async fn effect_sending(&self, effect: &ClaimedEffect) -> Result<(), StoreError> {
+        let sql = "UPDATE effects SET status = $1, attempts = attempts + 1, \
+                   first_sent_at = COALESCE(first_sent_at, $2) WHERE effect_key = $3 AND fence = $4";
+        let values = vec![
+            codec::text(&EffectStatus::Sent).into(),
+            self.now().micros().into(),
+            effect.key.as_str().into(),
+            effect.fence.into(),
+        ];
+        if self.connection().run(sql, values).await? == 0 { Err(StoreError::Conflict) } else { Ok(()) }
+    }
+
+    /// Notes how a try ended.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when somebody else has taken the effect in the meantime.
+    pub async fn effect_ended(&self, effect: &ClaimedEffect, outcome: &EffectOutcome) -> Result<(), StoreError> {
+        let now = self.now();
+        let (status, next, remote_id, code, message) = match outcome {
+            EffectOutcome::Done { remote_id } => (EffectStatus::Done, None, Some(remote_id), None, None),
+            EffectOutcome::Rejected { code, message } => {
+                (EffectStatus::Rejected, None, None, Some(code), Some(message))
+            }
+            EffectOutcome::Retry { at, outcome_unknown, code, message } => {
+                let status = if *outcome_unknown { EffectStatus::Sent } else { EffectStatus::Waiting };
+                (status, Some(at.micros()), None, Some(code), Some(message))
+            }
+        };
+        let finished = next.is_none().then(|| now.micros());
+        let sql = "UPDATE effects SET status = $1, next_attempt_at = $2, remote_id = $3, error_code = $4, \
+                   error_message = $5, finished_at = $6, lease_until = NULL WHERE effect_key = $7 AND fence = $8";
+        let values = vec![
+            codec::text(&status).into(),
+            next.into(),
+            remote_id.cloned().into(),
+            code.cloned().into(),
+            message.cloned().into(),
+            finished.into(),
+            effect.key.as_str().into(),
+            effect.fence.into(),
+        ];
+        if self.connection().run(sql, values).await? == 0 { Err(StoreError::Conflict) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,19 @@
+#![doc = include_str!("../README.md")]
+
+pub mod access;
+pub mod billing;
+mod codec;
+pub mod contracts;
+mod db;
+pub mod delivery;
+mod error;
+mod gate;
+pub mod integration;
+mod page;
+pub mod pipeline;
+mod publish;
+
+pub use db::{Reads, Store, Tx};
+pub use error::StoreError;
+pub use page::{Condition, Direction, Keys, Listed, Operand, Operator, PageRequest, PageResult, Span, count};
+pub use publish::{Change, EffectRequest};

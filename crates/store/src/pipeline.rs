@@ -1,0 +1,270 @@
+//! Accounts and opportunities.
+
+use crosstie_domain::{
+    access::RowScope,
+    ids::{AccountId, OpportunityId},
+    pipeline::{AccountRecord, OpportunityRecord},
+};
+use sea_orm::FromQueryResult;
+use serde_json::{Value as Json, json};
+
+use crate::{Listed, PageRequest, PageResult, Reads, StoreError, Tx, codec, page};
+
+/// What accounts are filtered and ordered by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccountColumn {
+    /// Identifier.
+    Id,
+    /// Name.
+    Name,
+    /// When it last changed.
+    UpdatedAt,
+}
+
+#[doc(hidden)]
+#[derive(FromQueryResult)]
+pub struct AccountRow {
+    id: String,
+    name: String,
+    domain: Option<String>,
+    billing_email: Option<String>,
+    version: i32,
+    created_at: i64,
+    updated_at: i64,
+}
+
+impl Listed for AccountRecord {
+    type Column = AccountColumn;
+    type Row = AccountRow;
+    const SELECT: &'static str = "accounts.*";
+    const FROM: &'static str = "accounts";
+    const ID: &'static str = "accounts.id";
+    const ACCOUNT: Option<&'static str> = Some("accounts.id");
+
+    fn expression(column: AccountColumn) -> &'static str {
+        match column {
+            AccountColumn::Id => "accounts.id",
+            AccountColumn::Name => "accounts.name",
+            AccountColumn::UpdatedAt => "accounts.updated_at",
+        }
+    }
+
+    fn record(row: AccountRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: codec::id("accounts.id", &row.id)?,
+            name: row.name,
+            domain: row.domain,
+            billing_email: row.billing_email,
+            version: row.version,
+            created_at: codec::instant("accounts.created_at", row.created_at)?,
+            updated_at: codec::instant("accounts.updated_at", row.updated_at)?,
+        })
+    }
+
+    fn key(&self, column: AccountColumn) -> Json {
+        match column {
+            AccountColumn::Id => json!(self.id.to_string()),
+            AccountColumn::Name => json!(self.name),
+            AccountColumn::UpdatedAt => json!(self.updated_at.micros()),
+        }
+    }
+
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
+}
+
+/// A page of accounts.
+///
+/// # Errors
+/// As the database.
+pub async fn accounts(
+    db: &impl Reads,
+    scope: &RowScope,
+    request: &PageRequest<AccountColumn>,
+) -> Result<PageResult<AccountRecord>, StoreError> {
+    page::page(db, scope, request).await
+}
+
+/// The accounts with these identifiers that the scope shows, in any order.
+///
+/// # Errors
+/// As the database.
+pub async fn accounts_by_ids(
+    db: &impl Reads,
+    scope: &RowScope,
+    ids: &[AccountId],
+) -> Result<Vec<AccountRecord>, StoreError> {
+    page::by_ids(db, scope, "accounts.id", &texts(ids)).await
+}
+
+/// What opportunities are filtered and ordered by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpportunityColumn {
+    /// Identifier.
+    Id,
+    /// Account.
+    Account,
+    /// Name.
+    Name,
+    /// Stage in common terms.
+    Stage,
+    /// Expected day of closing.
+    CloseOn,
+    /// When it last changed.
+    UpdatedAt,
+}
+
+#[doc(hidden)]
+#[derive(FromQueryResult)]
+pub struct OpportunityRow {
+    id: String,
+    account_id: Option<String>,
+    name: String,
+    stage: Option<String>,
+    native_stage: Option<String>,
+    amount_minor: Option<i64>,
+    amount_currency: Option<String>,
+    close_on: Option<i32>,
+    version: i32,
+    created_at: i64,
+    updated_at: i64,
+}
+
+impl Listed for OpportunityRecord {
+    type Column = OpportunityColumn;
+    type Row = OpportunityRow;
+    const SELECT: &'static str = "opportunities.*";
+    const FROM: &'static str = "opportunities";
+    const ID: &'static str = "opportunities.id";
+    const ACCOUNT: Option<&'static str> = Some("opportunities.account_id");
+
+    fn expression(column: OpportunityColumn) -> &'static str {
+        match column {
+            OpportunityColumn::Id => "opportunities.id",
+            OpportunityColumn::Account => "opportunities.account_id",
+            OpportunityColumn::Name => "opportunities.name",
+            OpportunityColumn::Stage => "opportunities.stage",
+            OpportunityColumn::CloseOn => "opportunities.close_on",
+            OpportunityColumn::UpdatedAt => "opportunities.updated_at",
+        }
+    }
+
+    fn record(row: OpportunityRow) -> Result<Self, StoreError> {
+        let amount = codec::money_opt("opportunities.amount", row.amount_minor, row.amount_currency.as_deref())?;
+        Ok(Self {
+            id: codec::id("opportunities.id", &row.id)?,
+            account_id: codec::id_opt("opportunities.account_id", row.account_id.as_deref())?,
+            name: row.name,
+            stage: row.stage.map(|stage| codec::word("opportunities.stage", stage)).transpose()?,
+            native_stage: row.native_stage,
+            amount,
+            close_on: codec::date_opt("opportunities.close_on", row.close_on)?,
+            version: row.version,
+            created_at: codec::instant("opportunities.created_at", row.created_at)?,
+            updated_at: codec::instant("opportunities.updated_at", row.updated_at)?,
+        })
+    }
+
+    fn key(&self, column: OpportunityColumn) -> Json {
+        match column {
+            OpportunityColumn::Id => json!(self.id.to_string()),
+            OpportunityColumn::Account => json!(self.account_id.map(|id| id.to_string())),
+            OpportunityColumn::Name => json!(self.name),
+            OpportunityColumn::Stage => json!(self.stage.map(|stage| codec::text(&stage))),
+            OpportunityColumn::CloseOn => json!(self.close_on.map(|on| on.days())),
+            OpportunityColumn::UpdatedAt => json!(self.updated_at.micros()),
+        }
+    }
+
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
+}
+
+/// A page of opportunities.
+///
+/// # Errors
+/// As the database.
+pub async fn opportunities(
+    db: &impl Reads,
+    scope: &RowScope,
+    request: &PageRequest<OpportunityColumn>,
+) -> Result<PageResult<OpportunityRecord>, StoreError> {
+    page::page(db, scope, request).await
+}
+
+/// The opportunities with these identifiers that the scope shows, in any order.
+///
+/// # Errors
+/// As the database.
+pub async fn opportunities_by_ids(
+    db: &impl Reads,
+    scope: &RowScope,
+    ids: &[OpportunityId],
+) -> Result<Vec<OpportunityRecord>, StoreError> {
+    page::by_ids(db, scope, "opportunities.id", &texts(ids)).await
+}
+
+/// For each account its first so many opportunities after an identifier, and one more.
+///
+/// # Errors
+/// As the database.
+pub async fn opportunities_of(
+    db: &impl Reads,
+    scope: &RowScope,
+    accounts: &[AccountId],
+    span: (u32, Option<&str>),
+) -> Result<Vec<OpportunityRecord>, StoreError> {
+    page::children(db, scope, "opportunities.account_id", &texts(accounts), span).await
+}
+
+pub(crate) fn texts<T: ToString>(ids: &[T]) -> Vec<String> {
+    ids.iter().map(T::to_string).collect()
+}
+
+impl Tx {
+    /// Saves an account: a new one at version 1, or the next version of one that nobody else changed.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`].
+    pub async fn save_account(&self, account: &AccountRecord) -> Result<(), StoreError> {
+        let row = vec![
+            ("id", account.id.to_string().into()),
+            ("name", account.name.clone().into()),
+            ("domain", account.domain.clone().into()),
+            ("billing_email", account.billing_email.clone().into()),
+            ("version", account.version.into()),
+            ("created_at", account.created_at.micros().into()),
+            ("updated_at", account.updated_at.micros().into()),
+        ];
+        self.save_versioned("accounts", row).await
+    }
+
+    /// Saves an opportunity: a new one at version 1, or the next version of one that nobody else changed.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`].
+    pub async fn save_opportunity(&self, opportunity: &OpportunityRecord) -> Result<(), StoreError> {
+        let row = vec![
+            ("id", opportunity.id.to_string().into()),
+            ("account_id", opportunity.account_id.map(|id| id.to_string()).into()),
+            ("name", opportunity.name.clone().into()),
+            ("stage", opportunity.stage.map(|stage| codec::text(&stage)).into()),
+            ("native_stage", opportunity.native_stage.clone().into()),
+            ("amount_minor", opportunity.amount.map(|amount| amount.minor).into()),
+            ("amount_currency", opportunity.amount.map(|amount| amount.currency.to_string()).into()),
+            ("close_on", opportunity.close_on.map(|on| on.days()).into()),
+            ("version", opportunity.version.into()),
+            ("created_at", opportunity.created_at.micros().into()),
+            ("updated_at", opportunity.updated_at.micros().into()),
+        ];
+        self.save_versioned("opportunities", row).await
+    }
+
+    pub(crate) async fn save_versioned(&self, table: &'static str, row: crate::db::Columns) -> Result<(), StoreError> {
+        let when = format!("{table}.version = excluded.version - 1");
+        let touched = self.connection().save(table, &["id"], row, &when).await?;
+        if touched == 0 { Err(StoreError::Conflict) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,169 @@
+//! The engine: which loops run, and how they stop.
+
+use std::{sync::Arc, time::Duration};
+
+use crosstie_app::App;
+use crosstie_domain::integration::RunTrigger;
+use crosstie_store::{StoreError, integration::InboxWriter};
+use tokio::{sync::Notify, time::sleep};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::error;
+
+use crate::{Connections, inbox::describe};
+
+/// How long an idle worker sleeps before it looks again; what arrives in this process wakes it at once.
+const IDLE: Duration = Duration::from_millis(100);
+/// How long a worker sleeps when the database does not answer.
+const AFTER_ERROR: Duration = Duration::from_secs(1);
+/// Workers that read what webhooks point at.
+const INBOX_WORKERS: usize = 4;
+/// Workers that send effects.
+const OUTBOX_WORKERS: usize = 4;
+
+/// Keeps the hub true to the systems around it.
+pub struct Engine {
+    pub(crate) app: App,
+    pub(crate) connections: Connections,
+    pub(crate) inbox: InboxWriter,
+    pub(crate) inbox_wakes: Notify,
+    /// The name of this process in leases.
+    pub(crate) name: String,
+}
+
+/// The loops of an engine at work.
+pub struct Running {
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Engine {
+    /// An engine over these connections. It takes webhooks in at once; nothing else happens until [`Engine::start`].
+    pub fn new(app: App, connections: Connections, name: String) -> Arc<Self> {
+        let inbox = InboxWriter::start(app.store());
+        Arc::new(Self { app, connections, inbox, inbox_wakes: Notify::new(), name })
+    }
+
+    /// The connections that it works with.
+    pub fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
+    /// Starts all loops.
+    pub fn start(self: &Arc<Self>) -> Running {
+        let running = Running { stop: CancellationToken::new(), tasks: TaskTracker::new() };
+        for _ in 0..INBOX_WORKERS {
+            running.spawn(Arc::clone(self).inbox_loop(running.stop.clone()));
+        }
+        for _ in 0..OUTBOX_WORKERS {
+            running.spawn(Arc::clone(self).outbox_loop(running.stop.clone()));
+        }
+        running.spawn(Arc::clone(self).relay_loop(running.stop.clone()));
+        for connection in self.connections.all() {
+            for declared in connection.connector.descriptor().reads {
+                let (engine, connection) = (Arc::clone(self), Arc::clone(connection));
+                running.spawn(engine.pull_loop(connection, declared, running.stop.clone()));
+            }
+        }
+        running.tasks.close();
+        running
+    }
+
+    async fn inbox_loop(self: Arc<Self>, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let pause = match self.process_event().await {
+                Ok(true) => continue,
+                Ok(false) => IDLE,
+                Err(error) => after(&error, "the inbox cannot be worked on"),
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = self.inbox_wakes.notified() => {}
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    async fn outbox_loop(self: Arc<Self>, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let pause = match self.process_effect().await {
+                Ok(true) => continue,
+                Ok(false) => IDLE,
+                Err(error) => after(&error, "effects cannot be worked on"),
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    async fn relay_loop(self: Arc<Self>, stop: CancellationToken) {
+        let mut lease = None;
+        while !stop.is_cancelled() {
+            let pause = match self.relay(&mut lease).await {
+                Ok(true) => continue,
+                Ok(false) => IDLE / 4,
+                Err(error) => after(&error, "changes cannot be placed"),
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    async fn pull_loop(
+        self: Arc<Self>,
+        connection: Arc<crate::Connection>,
+        declared: &'static crosstie_sdk::ReadEntity,
+        stop: CancellationToken,
+    ) {
+        while !stop.is_cancelled() {
+            let pause = match self.pull_when_due(&connection, declared).await {
+                Ok(pause) => pause,
+                Err(error) => after(&error, "a scheduled reading could not run"),
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    async fn pull_when_due(
+        &self,
+        connection: &crate::Connection,
+        declared: &crosstie_sdk::ReadEntity,
+    ) -> Result<Duration, StoreError> {
+        let due = self.due_at(connection, declared.entity).await?;
+        let wait_ms = due.ms_since(self.app.store().now());
+        if wait_ms > 0 {
+            // Another process may have moved the time: look again every so often.
+            return Ok(Duration::from_millis(u64::try_from(wait_ms.min(5_000)).unwrap_or(5_000)));
+        }
+        self.pull(connection, declared, RunTrigger::Schedule).await?;
+        Ok(IDLE)
+    }
+}
+
+fn after(error: &StoreError, what: &str) -> Duration {
+    // A lost race is no failure: the next look finds what is left to do.
+    if matches!(error, StoreError::Conflict) {
+        return Duration::ZERO;
+    }
+    error!(error = %describe(error), "{what}");
+    AFTER_ERROR
+}
+
+impl Running {
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
+    /// Stops all loops; what is under way ends first, for at most so long.
+    pub async fn stop(self, patience: Duration) {
+        self.stop.cancel();
+        // What does not end in time is taken up again from the database at the next start.
+        let _ = tokio::time::timeout(patience, self.tasks.wait()).await;
+    }
+}

@@ -1,0 +1,31 @@
+//! A worker keeps what it took for as long as it lives, and not much longer: leases are short and are renewed.
+
+use std::time::Duration;
+
+use crosstie_store::StoreError;
+use tracing::warn;
+
+use crate::inbox::describe;
+
+/// How long a lease lasts without a heartbeat, in milliseconds: after a kill somebody else takes over by then.
+pub(crate) const LEASE_MS: i64 = 3_000;
+const BEAT: Duration = Duration::from_secs(1);
+
+/// Does the work while `keep` renews the lease. When the lease is lost the work goes on to its end: its result is
+/// fenced off in the database, and at the vendor the effect key holds.
+pub(crate) async fn while_held<T, K>(work: impl Future<Output = T>, keep: impl Fn() -> K) -> T
+where
+    K: Future<Output = Result<bool, StoreError>>,
+{
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            () = tokio::time::sleep(BEAT) => match keep().await {
+                Ok(true) => {}
+                Ok(false) => warn!("a lease was lost while its work went on"),
+                Err(error) => warn!(error = %describe(&error), "a lease could not be renewed"),
+            },
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Webhooks: verified and on disk before they are acknowledged, then read from the vendor one record at a time.
+
+use crosstie_domain::{Instant, integration::Entity};
+use crosstie_sdk::{
+    Delivery, Fault, Inbound, Secret,
+    signature::{self, Encoding, Layout, Part, Refused, Scheme, TimestampAt},
+};
+use crosstie_store::{
+    StoreError,
+    integration::{ArrivedDelivery, ArrivedEvent, ClaimedEvent, EventOutcome},
+};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use tracing::{info, warn};
+
+use crate::{
+    Connection, Engine,
+    apply::{ApplyError, Because, apply, reader, with_references},
+    heartbeat::{LEASE_MS, while_held},
+    schedule::next_try,
+};
+
+/// What the sender of a webhook is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Receipt {
+    /// It is on disk. The status is the one that the vendor expects.
+    Accepted {
+        /// Status of the answer.
+        status: u16,
+    },
+    /// It is not believed: 401, whatever the reason.
+    Refused,
+    /// It could not be stored: 503, and the sender comes again.
+    Unavailable,
+}
+
+/// What an unknown connection is verified with, so that it takes the same work.
+const NOBODY: Scheme = Scheme::HmacSha256 {
+    header: "x-signature",
+    layout: Layout::Whole,
+    timestamp: TimestampAt::HeaderMillis("x-timestamp"),
+    signed: &[Part::Timestamp, Part::Body],
+    encoding: Encoding::Hex,
+    tolerance_ms: 300_000,
+};
+
+/// Tries after which an event that cannot be applied waits for a person.
+const POISON_AFTER: i32 = 3;
+
+impl Engine {
+    /// Takes a webhook in. When it is accepted, it is on disk.
+    pub async fn receive(&self, connection_name: &str, delivery: &Delivery) -> Receipt {
+        let now = self.app.store().now();
+        let connection = self.connections.named(connection_name);
+        let inbound = connection.and_then(|connection| connection.connector.inbound());
+        let (Some(connection), Some(inbound)) = (connection, inbound) else {
+            let nobody = [Secret::new("nobody")];
+            let verdict = signature::verify(&NOBODY, delivery, &nobody, now).err().unwrap_or(Refused::NoSecret);
+            return refuse("unknown", verdict);
+        };
+        let arrived = match arrive(connection, inbound, delivery, now) {
+            Ok(arrived) => arrived,
+            Err(verdict) => return refuse(&connection.record.name, verdict),
+        };
+        match self.inbox.accept(arrived).await {
+            Ok(acknowledged) => {
+                let name = connection.record.name.clone();
+                metrics::counter!("crosstie_inbound_accepted_total", "connection" => name).increment(1);
+                if acknowledged.fresh > 0 {
+                    self.inbox_wakes.notify_waiters();
+                }
+                Receipt::Accepted { status: inbound.acknowledgment().status }
+            }
+            Err(error) => {
+                warn!(connection.name = %connection.record.name, error = %describe(&error), "a webhook could not be stored");
+                metrics::counter!("crosstie_inbound_unavailable_total").increment(1);
+                Receipt::Unavailable
+            }
+        }
+    }
+
+    /// Takes the next due event and applies it. Returns whether there was one.
+    pub(crate) async fn process_event(&self) -> Result<bool, StoreError> {
+        let Some(event) = self.app.store().claim_event(LEASE_MS).await? else { return Ok(false) };
+        let outcome = match self.connections.get(event.connection_id) {
+            None => {
+                let message = "The connection is not configured any more.".to_owned();
+                Some(EventOutcome::Parked { code: "NO_CONNECTION".to_owned(), message })
+            }
+            Some(connection) => match self.read_and_apply_held(connection, &event).await {
+                Ok(outcome) => outcome,
+                Err(ApplyError::Vendor(fault)) => Some(self.after_fault(&event, &fault)),
+                Err(ApplyError::App(error)) => {
+                    let fault = Fault::Transient { why: error.to_string() };
+                    Some(self.after_fault(&event, &fault))
+                }
+            },
+        };
+        if let Some(outcome) = outcome {
+            if let EventOutcome::Retry { code, .. } | EventOutcome::Parked { code, .. } = &outcome {
+                info!(event.id = %event.id, event.code = %code, "an inbound event waits");
+                metrics::counter!("crosstie_inbound_failed_total", "code" => code.clone()).increment(1);
+            }
+            let tx = self.app.store().begin().await?;
+            tx.event_ended(&event, &outcome).await?;
+            tx.commit().await?;
+        }
+        Ok(true)
+    }
+
+    async fn read_and_apply_held(
+        &self,
+        connection: &Connection,
+        event: &ClaimedEvent,
+    ) -> Result<Option<EventOutcome>, ApplyError> {
+        let keep = || self.app.store().keep_event(event, LEASE_MS);
+        while_held(self.read_and_apply(connection, event), keep).await
+    }
+
+    /// Reads the record from the vendor and applies it together with the state of the event. Returns an outcome that
+    /// is still to be written down, when nothing was applied.
+    async fn read_and_apply(
+        &self,
+        connection: &Connection,
+        event: &ClaimedEvent,
+    ) -> Result<Option<EventOutcome>, ApplyError> {
+        let Some(reader) = reader(connection, event.entity) else { return Err(Fault::Unsupported.into()) };
+        let row = reader.read_one(&connection.net, &event.remote_id).await?;
+        let rows = with_references(&self.app, connection, vec![row]).await?;
+        let rows: Vec<(Entity, _)> = rows
+            .into_iter()
+            .map(|(entity, row)| match row {
+                row @ crosstie_sdk::MappedRow::Bad { .. } => (event.entity, row),
+                good => (entity, good),
+            })
+            .collect();
+        let tx = self.app.store().begin().await?;
+        let applied = apply(&self.app, &tx, connection, Because::Event(event.id), &rows).await?;
+        let outcome = if applied.parked == 0 {
+            EventOutcome::Processed
+        } else {
+            let message = "The record cannot be mapped; it waits among the parked rows.".to_owned();
+            EventOutcome::Parked { code: "UNMAPPABLE".to_owned(), message }
+        };
+        tx.event_ended(event, &outcome).await?;
+        tx.commit().await?;
+        Ok(None)
+    }
+
+    fn after_fault(&self, event: &ClaimedEvent, fault: &Fault) -> EventOutcome {
+        let (code, message) = (fault.code().to_owned(), fault.to_string());
+        let waits_for_person = matches!(fault, Fault::NeedsReauth | Fault::MissingScope { .. });
+        let hopeless = matches!(fault, Fault::Gone | Fault::Unsupported);
+        if hopeless || (!fault.is_temporary() && !waits_for_person && event.attempts + 1 >= POISON_AFTER) {
+            return EventOutcome::Parked { code, message };
+        }
+        let at = next_try(self.app.store().now(), event.attempts, fault);
+        EventOutcome::Retry { at, code, message }
+    }
+}
+
+/// Verifies a delivery and finds the events in it.
+fn arrive(
+    connection: &Connection,
+    inbound: &dyn Inbound,
+    delivery: &Delivery,
+    now: Instant,
+) -> Result<ArrivedDelivery, Refused> {
+    let verified = signature::verify(&inbound.scheme(), delivery, &connection.webhook_secrets, now)?;
+    let events = match inbound.split(verified) {
+        Ok(nudges) => nudges
+            .into_iter()
+            .map(|nudge| ArrivedEvent {
+                dedupe_key: nudge.dedupe_key,
+                event_type: nudge.event_type,
+                target: nudge.target,
+                occurred_at: nudge.occurred_at,
+                problem: None,
+            })
+            .collect(),
+        Err(malformed) => vec![ArrivedEvent {
+            dedupe_key: format!("body:{}", hex::encode(Sha256::digest(&delivery.body))),
+            event_type: "unreadable".to_owned(),
+            target: None,
+            occurred_at: None,
+            problem: Some(("MALFORMED_PAYLOAD", malformed.to_string().replace('\0', "\u{fffd}"))),
+        }],
+    };
+    let kept = delivery.headers.iter().filter(|(name, _)| !matches!(name.as_str(), "authorization" | "cookie"));
+    let headers: Vec<_> = kept.map(|(name, value)| json!([name, value.replace('\0', "\u{fffd}")])).collect();
+    Ok(ArrivedDelivery {
+        connection_id: connection.record.id,
+        headers: serde_json::Value::from(headers).to_string(),
+        body: delivery.body.clone(),
+        events,
+        mapping_version: connection.connector.descriptor().version.to_owned(),
+    })
+}
+
+fn refuse(connection: &str, verdict: Refused) -> Receipt {
+    let name = connection.to_owned();
+    metrics::counter!("crosstie_inbound_refused_total", "connection" => name, "code" => verdict.code()).increment(1);
+    info!(connection.name = connection, refused.code = verdict.code(), "a webhook was refused");
+    Receipt::Refused
+}
+
+/// An error and its causes, for a log line.
+pub(crate) fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

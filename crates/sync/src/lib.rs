@@ -1,0 +1,16 @@
+#![doc = include_str!("../README.md")]
+
+mod apply;
+mod connections;
+mod engine;
+mod heartbeat;
+mod inbox;
+mod outbox;
+mod pull;
+mod relay;
+mod schedule;
+
+pub use connections::{Connection, ConnectionSetup, Connections, SetupError};
+pub use engine::{Engine, Running};
+pub use inbox::Receipt;
+pub use pull::RunSummary;

@@ -1,0 +1,152 @@
+//! Sending: each effect happens once for its key, however often a worker dies between the write and the answer.
+
+use crosstie_app::{AppError, SendOutcome};
+use crosstie_domain::{access::RowScope, integration::Entity};
+use crosstie_sdk::{Fault, WriteRequest, Writer, Written};
+use crosstie_store::{
+    StoreError,
+    integration::{ClaimedEffect, EffectOutcome, identities_of},
+};
+use tracing::{info, warn};
+
+use crate::{
+    Connection, Engine,
+    apply::{ApplyError, apply_answer},
+    heartbeat::{LEASE_MS, while_held},
+    schedule::next_try,
+};
+
+/// How often a result is written down again when records changed at the same time.
+const WRITE_DOWN_TRIES: usize = 5;
+
+impl Engine {
+    /// Takes the next due effect and sends it. Returns whether there was one.
+    pub(crate) async fn process_effect(&self) -> Result<bool, StoreError> {
+        let Some(effect) = self.app.store().claim_effect(LEASE_MS).await? else { return Ok(false) };
+        let sent = match self.connections.get(effect.connection_id) {
+            Some(connection) => {
+                let keep = || self.app.store().keep_effect(&effect, LEASE_MS);
+                while_held(self.send(connection, &effect), keep).await
+            }
+            None => Err(SendError::Vendor(Fault::Transient { why: "the connection is not configured".to_owned() })),
+        };
+        match sent {
+            Ok(written) => self.write_down(&effect, written).await?,
+            Err(SendError::Store(error)) => return Err(error),
+            Err(SendError::Vendor(fault)) => {
+                let outcome = self.after_send_fault(&effect, &fault);
+                let tx = self.app.store().begin().await?;
+                let ended = self.app.effect_ended(&tx, &effect, &SendOutcome::NotDone(outcome)).await;
+                ended.map_err(|AppError::Store(error)| error)?;
+                tx.commit().await?;
+                warn!(effect.key = effect.key.as_str(), effect.code = fault.code(), "an effect is not done");
+                metrics::counter!("crosstie_effects_failed_total", "code" => fault.code()).increment(1);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn send(&self, connection: &Connection, effect: &ClaimedEffect) -> Result<Written, SendError> {
+        let Some(writer) = connection.connector.writer() else { return Err(Fault::Unsupported.into()) };
+        let request = self.request(connection, effect).await?;
+        if effect.outcome_unknown
+            && let Some(written) = find(writer, connection, &request).await?
+        {
+            return Ok(written);
+        }
+        self.app.effect_sending(effect).await.map_err(|AppError::Store(error)| error)?;
+        Ok(writer.apply(&connection.net, &request).await?)
+    }
+
+    async fn request(&self, connection: &Connection, effect: &ClaimedEffect) -> Result<WriteRequest, StoreError> {
+        let records = [effect.intent.customer().account.to_string(), effect.intent.order().to_string()];
+        let known = identities_of(self.app.store(), &RowScope::All, &records).await?;
+        let remote = |entity: Entity| {
+            let here = known
+                .iter()
+                .find(|identity| identity.connection_id == connection.record.id && identity.entity == entity);
+            here.map(|identity| identity.remote_id.clone())
+        };
+        Ok(WriteRequest {
+            intent: effect.intent.clone(),
+            key: effect.key.clone(),
+            customer_remote_id: remote(Entity::Account),
+            order_remote_id: remote(Entity::ServiceOrder),
+        })
+    }
+
+    /// Writes down that it is done, with what the vendor answered. Until that is on disk the outcome counts as
+    /// unknown, and the next worker asks the vendor.
+    async fn write_down(&self, effect: &ClaimedEffect, written: Written) -> Result<(), StoreError> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.try_write_down(effect, &written).await {
+                Ok(()) => break,
+                Err(ApplyError::App(AppError::Store(StoreError::Conflict))) if tries < WRITE_DOWN_TRIES => {}
+                Err(ApplyError::App(AppError::Store(error))) => return Err(error),
+                Err(ApplyError::Vendor(_)) => return Err(StoreError::Conflict),
+            }
+        }
+        info!(effect.key = effect.key.as_str(), effect.remote_id = %written.remote_id, "an effect is done");
+        metrics::counter!("crosstie_effects_done_total").increment(1);
+        Ok(())
+    }
+
+    async fn try_write_down(&self, effect: &ClaimedEffect, written: &Written) -> Result<(), ApplyError> {
+        let tx = self.app.store().begin().await?;
+        let outcome = SendOutcome::Done {
+            remote_id: written.remote_id.clone(),
+            customer_remote_id: written.customer_remote_id.clone(),
+        };
+        self.app.effect_ended(&tx, effect, &outcome).await?;
+        if let (Some(claim), Some(connection)) = (&written.claim, self.connections.get(effect.connection_id)) {
+            apply_answer(&self.app, &tx, connection, (&written.remote_id, claim)).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    fn after_send_fault(&self, effect: &ClaimedEffect, fault: &Fault) -> EffectOutcome {
+        let (code, message) = (fault.code().to_owned(), fault.to_string().replace('\0', "\u{fffd}"));
+        match fault {
+            Fault::Rejected { .. } | Fault::Unsupported | Fault::Bug { .. } | Fault::Gone => {
+                EffectOutcome::Rejected { code, message }
+            }
+            _ => {
+                let at = next_try(self.app.store().now(), effect.attempts, fault);
+                EffectOutcome::Retry { at, outcome_unknown: true, code, message }
+            }
+        }
+    }
+}
+
+/// Asks the vendor whether an earlier try happened.
+async fn find(
+    writer: &dyn Writer,
+    connection: &Connection,
+    request: &WriteRequest,
+) -> Result<Option<Written>, SendError> {
+    match writer.find(&connection.net, request).await {
+        Ok(found) => Ok(found),
+        Err(Fault::Gone) => Ok(None),
+        Err(fault) => Err(fault.into()),
+    }
+}
+
+/// Why an effect is not done.
+enum SendError {
+    Vendor(Fault),
+    Store(StoreError),
+}
+
+impl From<Fault> for SendError {
+    fn from(fault: Fault) -> Self {
+        Self::Vendor(fault)
+    }
+}
+
+impl From<StoreError> for SendError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}

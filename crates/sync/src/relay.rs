@@ -1,0 +1,37 @@
+//! The relay: one process at a time gives changes their gap-free positions; every process tells its own subscribers.
+
+use crosstie_store::{StoreError, integration::last_position};
+
+use crate::Engine;
+
+/// How long a relay holds its lease, in milliseconds.
+const LEASE_MS: i64 = 3_000;
+/// Changes that get their position in one commit.
+const BATCH: i64 = 500;
+
+impl Engine {
+    /// Places what waits, if this process holds the lease, and tells subscribers how far the order has come. Returns
+    /// whether there may be more.
+    pub(crate) async fn relay(&self, lease: &mut Option<HeldLease>) -> Result<bool, StoreError> {
+        let store = self.app.store();
+        let now = store.now();
+        if lease.as_ref().is_none_or(|held| now.ms_since(held.renewed_at) > LEASE_MS / 3) {
+            let taken = store.lease("relay", &self.name, LEASE_MS).await?;
+            *lease = taken.map(|lease| HeldLease { lease, renewed_at: now });
+        }
+        let placed = match lease {
+            Some(held) => store.place_outbox(&held.lease, BATCH).await?,
+            None => 0,
+        };
+        if placed > 0 || lease.is_none() {
+            self.app.changes().advance(last_position(store).await?);
+        }
+        Ok(placed > 0)
+    }
+}
+
+/// A lease that this process holds.
+pub(crate) struct HeldLease {
+    lease: crosstie_store::integration::Lease,
+    renewed_at: crosstie_domain::Instant,
+}

@@ -1,0 +1,44 @@
+#![doc = include_str!("../README.md")]
+
+mod m0001_first;
+mod sql;
+
+pub use sea_orm_migration::MigratorTrait;
+use sea_orm_migration::{MigrationTrait, async_trait};
+
+/// All migrations in their order.
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m0001_first::Migration)]
+    }
+}
+
+/// Applies every migration that is missing to the database at this address.
+///
+/// # Errors
+/// When the database cannot be reached or refuses a statement.
+pub async fn migrate(url: &str) -> Result<(), sea_orm_migration::DbErr> {
+    let connection = connect(url).await?;
+    Migrator::up(&connection, None).await?;
+    connection.close().await
+}
+
+/// How many migrations the database at this address lacks.
+///
+/// # Errors
+/// When the database cannot be reached.
+pub async fn missing(url: &str) -> Result<usize, sea_orm_migration::DbErr> {
+    let connection = connect(url).await?;
+    let missing = Migrator::get_pending_migrations(&connection).await?.len();
+    connection.close().await?;
+    Ok(missing)
+}
+
+async fn connect(url: &str) -> Result<sea_orm_migration::sea_orm::DatabaseConnection, sea_orm_migration::DbErr> {
+    let mut options = sea_orm_migration::sea_orm::ConnectOptions::new(url);
+    options.max_connections(1).sqlx_logging(false);
+    sea_orm_migration::sea_orm::Database::connect(options).await
+}
