@@ -21,12 +21,11 @@ use crate::{
     delivery::Milestone,
     edge::{Item, keyed},
     error::ApiError,
-    integration::{ConnectedSystem, SourceClaim, sources},
-    listing::{
-        Choice, ChoiceFilter, Comparison, Connection, DateFilter, DateTimeFilter, Filter, IdFilter, Joined, Node, Part,
-        TextFilter, listed, order_fields,
-    },
+    filter::{Choice, ChoiceFilter, Comparison, DateFilter, DateTimeFilter, Filter, IdFilter, Joined, TextFilter},
+    integration::ConnectedSystem,
+    listing::{Connection, Node, Part, listed, order_fields},
     pipeline::Account,
+    sources::{SourceClaim, sources},
 };
 
 /// A service order.

@@ -23,8 +23,9 @@ use crate::{
     delivery::Milestone,
     edge::{Item, keyed, level},
     error::ApiError,
+    filter::{Choice, ChoiceFilter, Comparison, DateTimeFilter, Filter, IdFilter, Joined},
     integration::ConnectedSystem,
-    listing::{Choice, ChoiceFilter, Comparison, DateTimeFilter, Filter, IdFilter, Joined, Node, listed, order_fields},
+    listing::{Node, listed, order_fields},
     pipeline::{Account, Opportunity},
 };
 

@@ -8,6 +8,7 @@ mod document_scan;
 mod edge;
 pub mod error;
 pub mod error_propagation;
+mod filter;
 pub mod gateway;
 mod integration;
 mod listing;
@@ -15,6 +16,7 @@ mod node;
 mod pipeline;
 pub mod request_guard;
 mod schema;
+mod sources;
 mod subscription;
 
 pub use schema::{GraphSchema, MutationRoot, QueryRoot, gateway, schema, sdl};

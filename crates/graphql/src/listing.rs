@@ -2,15 +2,10 @@
 
 use std::sync::Arc;
 
-use async_graphql::{
-    Context, Enum, Error, ID, InputObject, InputType, Object, OutputType, TypeName, connection::PageInfo,
-};
+use async_graphql::{Context, Enum, Error, InputObject, InputType, Object, OutputType, TypeName, connection::PageInfo};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use crosstie_domain::{
-    CivilDate, Instant,
-    access::{Permission, Sensitivity},
-};
-use crosstie_store::{Condition, Direction, Keys, Listed, Operand, Operator, PageRequest, PageResult, Span};
+use crosstie_domain::access::{Permission, Sensitivity};
+use crosstie_store::{Condition, Direction, Keys, Listed, PageRequest, PageResult, Span};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
@@ -18,18 +13,13 @@ use crate::{
     access::{access, sensitivity, store_failed},
     edge::{Item, level},
     error::ApiError,
+    filter::Filter,
 };
 
 /// Entries in a page when the client names no number.
 const DEFAULT_PAGE: u32 = 25;
 /// Entries in a page, at most.
 const LARGEST_PAGE: u32 = 100;
-/// How deep `and`, `or` and `not` go into each other.
-const DEEPEST_FILTER: usize = 3;
-/// Conditions in one filter, at most.
-const MOST_CONDITIONS: usize = 50;
-/// Values of one `in` or `notIn`, at most.
-const MOST_VALUES: usize = 100;
 /// Fields in one order, at most.
 const MOST_ORDERS: usize = 3;
 
@@ -190,7 +180,8 @@ fn page_size(argument: &str, wanted: Option<i32>) -> Result<u32, ApiError> {
         .ok_or_else(|| bad_input(argument, format!("`{argument}` is a number from 1 to {LARGEST_PAGE}.")))
 }
 
-fn bad_input(argument: &str, message: impl Into<String>) -> ApiError {
+/// An argument that cannot be used.
+pub(crate) fn bad_input(argument: &str, message: impl Into<String>) -> ApiError {
     ApiError::BadInput { argument: argument.to_owned(), message: message.into() }
 }
 
@@ -228,209 +219,6 @@ pub(crate) struct Order<F: OrderField> {
 impl<F: OrderField> TypeName for Order<F> {
     fn type_name() -> std::borrow::Cow<'static, str> {
         F::ORDER.into()
-    }
-}
-
-/// A filter of a list.
-pub(crate) trait Filter: InputType + Sized {
-    /// The columns of the store.
-    type Column;
-    /// Its own conditions, all of which must hold.
-    fn own(&self, conditions: &mut Vec<Condition<Self::Column>>) -> Result<(), ApiError>;
-    /// Its `and`, `or` and `not`.
-    fn joined(&self) -> Joined<'_, Self>;
-}
-
-/// The filters inside a filter.
-pub(crate) struct Joined<'a, F> {
-    /// All of these must hold.
-    pub(crate) and: Option<&'a Vec<F>>,
-    /// One of these must hold.
-    pub(crate) or: Option<&'a Vec<F>>,
-    /// This must not hold.
-    pub(crate) not: Option<&'a F>,
-}
-
-fn condition<F: Filter>(filter: &F, depth: usize, budget: &mut usize) -> Result<Condition<F::Column>, ApiError> {
-    if depth > DEEPEST_FILTER {
-        return Err(bad_input("filter", format!("A filter goes at most {DEEPEST_FILTER} levels deep.")));
-    }
-    let mut all = Vec::new();
-    filter.own(&mut all)?;
-    let spent = all.len().max(1);
-    *budget = budget
-        .checked_sub(spent)
-        .ok_or_else(|| bad_input("filter", format!("A filter has at most {MOST_CONDITIONS} conditions.")))?;
-    let Joined { and, or, not } = filter.joined();
-    for part in and.into_iter().flatten() {
-        all.push(condition(part, depth + 1, budget)?);
-    }
-    if let Some(parts) = or {
-        let parts: Result<Vec<_>, _> = parts.iter().map(|part| condition(part, depth + 1, budget)).collect();
-        all.push(Condition::Any(parts?));
-    }
-    if let Some(part) = not {
-        all.push(Condition::Not(Box::new(condition(part, depth + 1, budget)?)));
-    }
-    Ok(Condition::All(all))
-}
-
-/// Identifiers to compare with.
-#[derive(Debug, Clone, InputObject)]
-pub(crate) struct IdFilter {
-    /// Is this one.
-    eq: Option<ID>,
-    /// Is one of these, at most 100.
-    #[graphql(name = "in")]
-    one_of: Option<Vec<ID>>,
-}
-
-/// Values to compare with.
-#[derive(Debug, Clone, InputObject)]
-#[graphql(name_type)]
-pub(crate) struct ChoiceFilter<E: Choice> {
-    /// Is this one.
-    eq: Option<E>,
-    /// Is one of these, at most 100.
-    #[graphql(name = "in")]
-    one_of: Option<Vec<E>>,
-    /// Is none of these, at most 100; also holds where there is no value.
-    not_in: Option<Vec<E>>,
-}
-
-/// An enum that lists are filtered by.
-pub(crate) trait Choice: InputType + Serialize {
-    /// The name of its filter in the schema.
-    const FILTER: &'static str;
-}
-
-impl<E: Choice> TypeName for ChoiceFilter<E> {
-    fn type_name() -> std::borrow::Cow<'static, str> {
-        E::FILTER.into()
-    }
-}
-
-/// Text to compare with.
-#[derive(Debug, Clone, InputObject)]
-pub(crate) struct TextFilter {
-    /// Is exactly this.
-    eq: Option<String>,
-    /// Holds this, in upper or lower case.
-    contains: Option<String>,
-}
-
-/// Days to compare with.
-#[derive(Debug, Clone, InputObject)]
-pub(crate) struct DateFilter {
-    /// On this day or later.
-    gte: Option<CivilDate>,
-    /// Before this day.
-    lt: Option<CivilDate>,
-}
-
-/// Moments to compare with.
-#[derive(Debug, Clone, InputObject)]
-pub(crate) struct DateTimeFilter {
-    /// At this moment or later.
-    gte: Option<Instant>,
-    /// Before this moment.
-    lt: Option<Instant>,
-}
-
-/// What one column is compared with.
-pub(crate) trait Comparison {
-    /// Adds its conditions on the column.
-    fn compare<C: Copy>(&self, column: C, conditions: &mut Vec<Condition<C>>) -> Result<(), ApiError>;
-}
-
-impl<T: Comparison> Comparison for Option<T> {
-    fn compare<C: Copy>(&self, column: C, conditions: &mut Vec<Condition<C>>) -> Result<(), ApiError> {
-        self.as_ref().map_or(Ok(()), |comparison| comparison.compare(column, conditions))
-    }
-}
-
-impl Comparison for IdFilter {
-    fn compare<C: Copy>(&self, column: C, conditions: &mut Vec<Condition<C>>) -> Result<(), ApiError> {
-        if let Some(id) = &self.eq {
-            conditions.push(equal(column, id.0.clone())?);
-        }
-        any_of(column, self.one_of.as_ref().map(|ids| ids.iter().map(|id| id.0.clone()).collect()), conditions)
-    }
-}
-
-impl<E: Choice> Comparison for ChoiceFilter<E> {
-    fn compare<C: Copy>(&self, column: C, conditions: &mut Vec<Condition<C>>) -> Result<(), ApiError> {
-        let texts = |choices: &Option<Vec<E>>| choices.as_ref().map(|choices| choices.iter().map(written).collect());
-        if let Some(choice) = &self.eq {
-            conditions.push(equal(column, written(choice))?);
-        }
-        any_of(column, texts(&self.one_of), conditions)?;
-        let mut none_of = Vec::new();
-        any_of(column, texts(&self.not_in), &mut none_of)?;
-        conditions.extend(none_of.into_iter().map(|condition| Condition::Not(Box::new(condition))));
-        Ok(())
-    }
-}
-
-impl Comparison for TextFilter {
-    fn compare<C: Copy>(&self, column: C, conditions: &mut Vec<Condition<C>>) -> Result<(), ApiError> {
-        if let Some(text) = &self.eq {
-            conditions.push(equal(column, text.clone())?);
-        }
-        if let Some(text) = &self.contains {
-            conditions.push(Condition::Is(column, Operator::Contains, text_operand(text.clone())?));
-        }
-        Ok(())
-    }
-}
-
-impl Comparison for DateFilter {
-    fn compare<C: Copy>(&self, column: C, conditions: &mut Vec<Condition<C>>) -> Result<(), ApiError> {
-        let days = |date: CivilDate| i64::from(date.days());
-        between(column, self.gte.map(days), self.lt.map(days), conditions);
-        Ok(())
-    }
-}
-
-impl Comparison for DateTimeFilter {
-    fn compare<C: Copy>(&self, column: C, conditions: &mut Vec<Condition<C>>) -> Result<(), ApiError> {
-        between(column, self.gte.map(Instant::micros), self.lt.map(Instant::micros), conditions);
-        Ok(())
-    }
-}
-
-fn between<C: Copy>(column: C, from: Option<i64>, until: Option<i64>, conditions: &mut Vec<Condition<C>>) {
-    conditions.extend(from.map(|from| Condition::Is(column, Operator::Gte, Operand::Number(from))));
-    conditions.extend(until.map(|until| Condition::Is(column, Operator::Lt, Operand::Number(until))));
-}
-
-fn any_of<C: Copy>(column: C, texts: Option<Vec<String>>, conditions: &mut Vec<Condition<C>>) -> Result<(), ApiError> {
-    let Some(texts) = texts else { return Ok(()) };
-    if texts.len() > MOST_VALUES {
-        return Err(bad_input("filter", format!("`in` and `notIn` take at most {MOST_VALUES} values.")));
-    }
-    let parts: Result<Vec<_>, _> = texts.into_iter().map(|text| equal(column, text)).collect();
-    conditions.push(Condition::Any(parts?));
-    Ok(())
-}
-
-fn equal<C>(column: C, text: String) -> Result<Condition<C>, ApiError> {
-    Ok(Condition::Is(column, Operator::Eq, text_operand(text)?))
-}
-
-/// PostgreSQL keeps no NUL in text and refuses a statement that holds one.
-fn text_operand(text: String) -> Result<Operand, ApiError> {
-    if text.contains('\0') {
-        return Err(bad_input("filter", "Text holds no NUL character."));
-    }
-    Ok(Operand::Text(text))
-}
-
-/// The written form of an enum, as it is kept in the database.
-fn written<E: Serialize>(choice: &E) -> String {
-    match serde_json::to_value(choice) {
-        Ok(Json::String(text)) => text,
-        _ => String::new(),
     }
 }
 
@@ -472,7 +260,7 @@ where
         return Err(bad_input("orderBy", format!("`orderBy` takes at most {MOST_ORDERS} fields.")));
     }
     let condition = match filter {
-        Some(filter) => condition(filter, 0, &mut { MOST_CONDITIONS })?,
+        Some(filter) => filter.condition()?,
         None => Condition::All(Vec::new()),
     };
     let mut signature = O::NAME.to_owned();

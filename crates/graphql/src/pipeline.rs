@@ -16,11 +16,9 @@ use crate::{
     contracts::Sow,
     edge::{Item, keyed},
     error::ApiError,
-    integration::{SourceClaim, sources},
-    listing::{
-        Choice, ChoiceFilter, Comparison, Connection, DateFilter, DateTimeFilter, Filter, IdFilter, Joined, Node, Part,
-        TextFilter, listed, order_fields,
-    },
+    filter::{Choice, ChoiceFilter, Comparison, DateFilter, DateTimeFilter, Filter, IdFilter, Joined, TextFilter},
+    listing::{Connection, Node, Part, listed, order_fields},
+    sources::{SourceClaim, sources},
 };
 
 /// An account.

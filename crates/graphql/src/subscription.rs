@@ -18,11 +18,14 @@ use tokio::sync::watch;
 use crate::{
     access::{Access, READ_OF_TYPE, app, asker, requires, sensitivity, store_failed},
     error::ApiError,
+    listing::bad_input,
     node::{Node, NodeType, load_for},
 };
 
 /// Changes read at once.
 const PAGE: i64 = 100;
+/// Records in one subscription that names them, at most.
+const MOST_RECORDS: usize = 500;
 
 /// The root of subscriptions.
 #[derive(Default)]
@@ -64,6 +67,10 @@ impl SubscriptionRoot {
         let app = app(ctx)?;
         let placed = app.changes().subscribe();
         let kinds = kinds(&auth, types)?;
+        if ids.as_ref().is_some_and(|ids| ids.len() > MOST_RECORDS) {
+            let message = format!("`ids` takes at most {MOST_RECORDS} identifiers.");
+            return Err(bad_input("ids", message).into_graphql());
+        }
         let position = match after {
             Some(after) => read_position(&after).map_err(ApiError::into_graphql)?,
             None => last_position(app.store()).await.map_err(store_failed)?,

@@ -150,6 +150,8 @@ pub async fn open(config: &Config) -> Result<(App, Connections), StartError> {
         return Err(StartError::Behind(missing));
     }
     let store = Store::open(url, Arc::new(SystemClock::default())).await?;
+    // Before the first row of this month is written.
+    store.keep_house().await?;
     let app = App::new(store);
     let transport = Arc::new(ReqwestTransport::new()?);
     let setups = config.connections.iter().map(|connection| setup(connection, transport.clone())).collect();

@@ -8,6 +8,7 @@ mod db;
 pub mod delivery;
 mod error;
 mod gate;
+mod housekeeping;
 pub mod integration;
 mod page;
 pub mod pipeline;

@@ -15,6 +15,8 @@ use crate::{Connections, inbox::describe};
 const IDLE: Duration = Duration::from_millis(100);
 /// How long a worker sleeps when the database does not answer.
 const AFTER_ERROR: Duration = Duration::from_secs(1);
+/// How often the store's house is kept.
+const HOUSE: Duration = Duration::from_secs(6 * 3_600);
 /// Workers that read what webhooks point at.
 const INBOX_WORKERS: usize = 4;
 /// Workers that send effects.
@@ -58,6 +60,7 @@ impl Engine {
             running.spawn(Arc::clone(self).outbox_loop(running.stop.clone()));
         }
         running.spawn(Arc::clone(self).relay_loop(running.stop.clone()));
+        running.spawn(Arc::clone(self).house_loop(running.stop.clone()));
         for connection in self.connections.all() {
             for declared in connection.connector.descriptor().reads {
                 let (engine, connection) = (Arc::clone(self), Arc::clone(connection));
@@ -104,6 +107,19 @@ impl Engine {
                 Ok(true) => continue,
                 Ok(false) => IDLE / 4,
                 Err(error) => after(&error, "changes cannot be placed"),
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    async fn house_loop(self: Arc<Self>, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let pause = match self.app.store().keep_house().await {
+                Ok(()) => HOUSE,
+                Err(error) => after(&error, "the house cannot be kept").max(AFTER_ERROR),
             };
             tokio::select! {
                 () = stop.cancelled() => {}
