@@ -13,7 +13,7 @@ use crosstie_domain::{
     access::{AuthContext, RowScope},
     ids::ConnectionId,
     integration::{Claim, Entity},
-    pipeline::{AccountClaim, OpportunityClaim},
+    pipeline::{AccountClaim, OpportunityClaim, OpportunityRecord},
 };
 use crosstie_sdk::{Delivery, Secret, signature};
 use crosstie_store::{
@@ -170,10 +170,7 @@ async fn fill(app: &App) {
         app.ingest(&tx, origin, seen(&deal, &opportunity)).await.expect("the opportunity is taken in");
     }
     tx.commit().await.expect("the transaction commits");
-    let all = crosstie_store::count::<crosstie_domain::pipeline::OpportunityRecord>(
-        app.store(),
-        &RowScope::All,
-        &crosstie_store::Condition::All(vec![]),
-    );
-    assert!(all.await.expect("the database counts") >= 50);
+    let everything = crosstie_store::Condition::All(vec![]);
+    let all = crosstie_store::count::<OpportunityRecord>(app.store(), &RowScope::All, &everything).await;
+    assert!(all.expect("the database counts") >= 50);
 }

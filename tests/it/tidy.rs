@@ -5,7 +5,7 @@ use std::{
     process::Command,
 };
 
-const MAX_LINES: usize = 700;
+const MAX_LINES: usize = 600;
 /// In pieces, so that this file passes its own test.
 const FORBIDDEN_IN_RUST: &[&str] =
     &[concat!("TO", "DO"), concat!("to", "do!("), concat!("#[", "allow("), concat!("#[", "ignore")];

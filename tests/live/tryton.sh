@@ -4,7 +4,8 @@
 #   tryton.sh start <workdir> <port>   installs, sets up, seeds and starts what is missing; prints how to reach it
 #   tryton.sh stop <workdir>           ends the server and the cluster; the data stays
 #
-# start prints TRYTON_URL, TRYTON_KEY and TRYTON_SETTINGS as shell assignments, and nothing else, to its output.
+# start prints TRYTON_URL, TRYTON_KEY, TRYTON_SETTINGS and TRYTON_WORKDIR (the workdir) as shell assignments, and nothing
+# else, to its output.
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$HERE/common.sh"
@@ -103,6 +104,7 @@ start() {
   status=$(curl -s -o /dev/null -w '%{http_code}' -H "Authorization: Bearer $TRYTON_KEY" "http://127.0.0.1:$PORT/$DB/rest/model/company.company?f=id")
   [ "$status" = 200 ] || die "the server answers $status to the seeded key; see $WORK/trytond.log"
   echo "TRYTON_URL=http://127.0.0.1:$PORT/$DB"
+  printf 'TRYTON_WORKDIR=%q\n' "$WORK"
   cat "$WORK/seed.env"
 }
 

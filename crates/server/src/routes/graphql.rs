@@ -4,7 +4,6 @@ use std::{convert::Infallible, time::Duration};
 
 use axum::{
     Extension,
-    body::Body,
     extract::{Query, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     response::{
@@ -24,10 +23,12 @@ use futures::{
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
-use super::{media::Media, request_id::RequestId};
+use super::{
+    body::{self, BODY_BYTES, BodyFault},
+    media::Media,
+    request_id::RequestId,
+};
 
-const BODY_BYTES: usize = 1024 * 1024;
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const COMMENT_EVERY: Duration = Duration::from_secs(12);
 /// Headers that no browser sends to another origin without asking it first.
 const PREFLIGHT_HEADERS: [&str; 3] = ["graphql-require-preflight", "apollo-require-preflight", "x-requested-with"];
@@ -127,9 +128,7 @@ async fn open_post(request: Request) -> Result<Envelope, GuardError> {
     if !is_json(request.headers()) {
         return Err(GuardError::new("UNSUPPORTED_MEDIA_TYPE", "Send Content-Type: application/json, in UTF-8."));
     }
-    let body = tokio::time::timeout(BODY_TIMEOUT, read_body(request.into_body()))
-        .await
-        .map_err(|_| GuardError::new("TIMEOUT", "The body took too long to arrive."))??;
+    let body = body::read(request.into_body()).await.map_err(refused)?;
     match serde_json::from_slice(&body) {
         Ok(Json::Object(object)) => envelope(object, Verb::Post),
         Ok(Json::Array(_)) => Err(bad_request("Several requests in one body are not supported.")),
@@ -147,19 +146,16 @@ fn is_json(headers: &HeaderMap) -> bool {
         })
 }
 
-async fn read_body(body: Body) -> Result<Vec<u8>, GuardError> {
-    let mut chunks = body.into_data_stream();
-    let mut bytes = Vec::new();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|_| bad_request("The body ended early."))?;
-        if bytes.len().saturating_add(chunk.len()) > BODY_BYTES {
+fn refused(fault: BodyFault) -> GuardError {
+    match fault {
+        BodyFault::TooLarge => {
             let mut error = GuardError::new("PAYLOAD_TOO_LARGE", "The body is too large.");
             error.extensions.push(("limitBytes", BODY_BYTES.into()));
-            return Err(error);
+            error
         }
-        bytes.extend_from_slice(&chunk);
+        BodyFault::TooSlow => GuardError::new("TIMEOUT", "The body took too long to arrive."),
+        BodyFault::Broken => bad_request("The body ended early."),
     }
-    Ok(bytes)
 }
 
 fn envelope(mut object: Map<String, Json>, verb: Verb) -> Result<Envelope, GuardError> {

@@ -1,5 +1,6 @@
 //! The routes, one file each.
 
+mod body;
 mod graphiql;
 pub mod graphql;
 mod health;

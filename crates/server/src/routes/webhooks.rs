@@ -1,7 +1,6 @@
 //! `/webhooks/{connection}`: the raw request goes to the engine, which verifies and stores it before the answer.
 
 use axum::{
-    body::{Body, to_bytes},
     extract::{Path, Request, State},
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -9,10 +8,9 @@ use axum::{
 use crosstie_sdk::Delivery;
 use crosstie_sync::Receipt;
 
+use super::body::{self, BodyFault};
 use crate::hub::Shared;
 
-/// The largest body that is taken, in bytes.
-const BODY_BYTES: usize = 1024 * 1024;
 /// The largest address that is taken, in bytes.
 const URL_BYTES: usize = 8 * 1024;
 
@@ -27,11 +25,12 @@ pub(super) async fn receive(
     if path.len() > URL_BYTES {
         return StatusCode::URI_TOO_LONG.into_response();
     }
-    let length = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if length.is_some_and(|length| length > BODY_BYTES) {
-        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
-    }
-    let Ok(body) = read(body).await else { return StatusCode::PAYLOAD_TOO_LARGE.into_response() };
+    let body = match body::read(body).await {
+        Ok(body) => body,
+        Err(BodyFault::TooLarge) => return StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+        Err(BodyFault::TooSlow) => return StatusCode::REQUEST_TIMEOUT.into_response(),
+        Err(BodyFault::Broken) => return StatusCode::BAD_REQUEST.into_response(),
+    };
     let headers = parts
         .headers
         .iter()
@@ -51,8 +50,4 @@ pub(super) async fn receive(
             response
         }
     }
-}
-
-async fn read(body: Body) -> Result<Vec<u8>, axum::Error> {
-    Ok(to_bytes(body, BODY_BYTES).await?.to_vec())
 }

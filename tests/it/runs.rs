@@ -1,0 +1,231 @@
+//! Scheduled reading when the vendor fails, is slow, or says what cannot be understood.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use crosstie_app::App;
+use crosstie_connectors::fakes::HubspotFake;
+use crosstie_domain::{
+    Clock, Instant,
+    access::RowScope,
+    integration::{Entity, RunStatus, RunTrigger, SyncRunRecord},
+    pipeline::OpportunityRecord,
+};
+use crosstie_sdk::{
+    Credentials, FakeVendor, HttpRequest, HttpResponse, MemoryTransport, Method, NetOptions, ReqwestTransport, Secret,
+    Settings, Transport, TransportError,
+};
+use crosstie_store::{
+    Condition, Direction, PageRequest, Span,
+    integration::{RunColumn, parked_rows, sync_runs},
+    pipeline::{OpportunityColumn, opportunities},
+};
+use crosstie_sync::{ConnectionSetup, Connections, Engine};
+use serde_json::{Value as Json, json};
+
+use crate::support::{Database, HostedVendor, on_each_database};
+
+/// An engine over one HubSpot; nothing runs by itself.
+struct Scene {
+    app: App,
+    engine: Arc<Engine>,
+}
+
+fn memory(database: &Database, hubspot: &Arc<Mutex<HubspotFake>>) -> MemoryTransport<HubspotFake> {
+    let clock = Arc::clone(&database.clock);
+    MemoryTransport::new(Arc::clone(hubspot), move || clock.now())
+}
+
+async fn scene(database: &Database, base_url: Option<String>, transport: Arc<dyn Transport>) -> Scene {
+    let app = App::new(database.open().await);
+    let credentials = Credentials::Bearer(Secret::new("test-key"));
+    let setup = ConnectionSetup {
+        name: "hubspot".to_owned(),
+        connector: crosstie_connectors::connector("hubspot").expect("it ships"),
+        net: NetOptions { base_url, credentials, settings: Settings::default(), transport },
+        webhook_secrets: vec![],
+        arms: vec![],
+    };
+    let connections = Connections::set_up(&app, vec![setup]).await.expect("the connection is good");
+    let engine = Engine::new(app.clone(), connections, "test".to_owned());
+    Scene { app, engine }
+}
+
+impl Scene {
+    /// Reads all deals that changed.
+    async fn pull(&self) -> SyncRunRecord {
+        let connection = self.engine.connections().named("hubspot").expect("it is configured");
+        let mut reads = connection.connector.descriptor().reads.iter();
+        let declared = reads.find(|declared| declared.entity == Entity::Opportunity).expect("deals are read");
+        let run = self.engine.pull(connection, declared, RunTrigger::Manual).await;
+        run.expect("the database answers").expect("nobody else reads")
+    }
+
+    async fn opportunities(&self) -> Vec<OpportunityRecord> {
+        let request = PageRequest {
+            condition: Condition::All(vec![]),
+            order: vec![(OpportunityColumn::Name, Direction::Ascending)],
+            span: Span::First(100, None),
+        };
+        let page = opportunities(self.app.store(), &RowScope::All, &request).await.expect("they can be read");
+        page.rows.into_iter().map(|(row, _)| row).collect()
+    }
+
+    /// Status and code of every run, the first first.
+    async fn history(&self) -> Vec<(RunStatus, Option<String>, i32)> {
+        let request = PageRequest {
+            condition: Condition::All(vec![]),
+            order: vec![(RunColumn::Id, Direction::Ascending)],
+            span: Span::First(100, None),
+        };
+        let page = sync_runs(self.app.store(), &RowScope::All, &request).await.expect("they can be read");
+        page.rows.into_iter().map(|(run, _)| (run.status, run.error_code, run.attempt)).collect()
+    }
+}
+
+fn create_deal(hubspot: &mut HubspotFake, name: &str, stage: &str, at: Instant) {
+    let headers = vec![("authorization".to_owned(), "Bearer operator".to_owned())];
+    let body = json!({ "properties": {
+        "dealname": name, "dealstage": stage, "amount": "10.00", "deal_currency_code": "USD", "pipeline": "default",
+    } });
+    let url = "https://api.hubapi.com/crm/v3/objects/deals".to_owned();
+    let request = HttpRequest { method: Method::Post, url, headers, body: body.to_string().into_bytes() };
+    assert_eq!(hubspot.respond(&request, at).status, 201);
+}
+
+fn hubspot_with(database: &Database, deals: &[(&str, &str)]) -> HubspotFake {
+    let mut hubspot = HubspotFake::new(None, Secret::new("x"), 1);
+    for (name, stage) in deals {
+        create_deal(&mut hubspot, name, stage, database.clock.now());
+    }
+    database.clock.advance(10_000);
+    hubspot
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_the_vendor_fails_says_why_and_when_it_is_tried_again_and_then_succeeds() {
+    on_each_database(async |database| {
+        let hubspot = Arc::new(Mutex::new(hubspot_with(database, &[("Rollout", "closedwon")])));
+        let scene = scene(database, None, Arc::new(memory(database, &hubspot))).await;
+        let fail = |answer| hubspot.lock().unwrap_or_else(PoisonError::into_inner).fail_next(answer);
+        let wait = |run: &SyncRunRecord| run.next_attempt_at.expect("it is tried again").ms_since(database.clock.now());
+
+        fail(HttpResponse::empty(500));
+        let run = scene.pull().await;
+        assert_eq!((run.status, run.error_code.as_deref()), (RunStatus::Failed, Some("TRANSIENT")));
+        assert!((800..=1_200).contains(&wait(&run)), "{}", wait(&run));
+
+        let mut throttled = HttpResponse::empty(429);
+        throttled.headers.push(("retry-after".to_owned(), "42".to_owned()));
+        fail(throttled);
+        let run = scene.pull().await;
+        assert_eq!((run.status, run.error_code.as_deref()), (RunStatus::Failed, Some("THROTTLED")));
+        assert_eq!(wait(&run), 42_000, "as the vendor says");
+
+        fail(HttpResponse::empty(401));
+        let run = scene.pull().await;
+        assert_eq!((run.status, run.error_code.as_deref()), (RunStatus::Failed, Some("NEEDS_REAUTH")));
+        assert!(scene.opportunities().await.is_empty());
+
+        database.clock.advance(400_000);
+        let run = scene.pull().await;
+        assert_eq!((run.status, run.rows_changed, run.attempt), (RunStatus::Succeeded, 1, 4));
+        assert_eq!(scene.opportunities().await[0].name, "Rollout");
+        let failed = |code: &str, attempt| (RunStatus::Failed, Some(code.to_owned()), attempt);
+        let expected = [
+            failed("TRANSIENT", 1),
+            failed("THROTTLED", 2),
+            failed("NEEDS_REAUTH", 3),
+            (RunStatus::Succeeded, None, 4),
+        ];
+        assert_eq!(scene.history().await, expected);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vendor_that_is_too_slow_fails_the_run_and_not_the_hub() {
+    on_each_database(async |database| {
+        let hubspot = hubspot_with(database, &[("Rollout", "closedwon")]);
+        let slow = Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let (clock, is_slow) = (Arc::clone(&database.clock), Arc::clone(&slow));
+        let delay = move |_: &HttpRequest| {
+            if is_slow.load(std::sync::atomic::Ordering::SeqCst) { Duration::from_secs(60) } else { Duration::ZERO }
+        };
+        let hubspot = HostedVendor::start(hubspot, move || clock.now(), delay).await;
+        let transport = ReqwestTransport::with_timeout(Duration::from_millis(300)).expect("the network can be used");
+        let scene = scene(database, Some(hubspot.url.clone()), Arc::new(transport)).await;
+        let run = scene.pull().await;
+        assert_eq!((run.status, run.error_code.as_deref()), (RunStatus::Failed, Some("TRANSIENT")));
+        assert!(run.next_attempt_at.is_some());
+        slow.store(false, std::sync::atomic::Ordering::SeqCst);
+        database.clock.advance(5_000);
+        let run = scene.pull().await;
+        assert_eq!((run.status, run.rows_changed), (RunStatus::Succeeded, 1));
+    })
+    .await;
+}
+
+/// Changes one deal on its way into what no HubSpot documents.
+struct Garbling {
+    inner: MemoryTransport<HubspotFake>,
+}
+
+impl Garbling {
+    async fn garbled(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
+        let mut answer = self.inner.send(request).await?;
+        let mut body: Json = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let rows = body.get_mut("results").and_then(Json::as_array_mut).into_iter().flatten();
+        for row in rows.filter(|row| row["properties"]["dealname"] == "Broken") {
+            row["properties"] = json!("not an object");
+        }
+        answer.body = body.to_string().into_bytes();
+        Ok(answer)
+    }
+}
+
+impl Transport for Garbling {
+    fn send<'a, 'b>(
+        &'a self,
+        request: HttpRequest,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<HttpResponse, TransportError>> + Send + 'b>>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        Box::pin(self.garbled(request))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_cannot_be_mapped_waits_alone_and_the_others_land() {
+    on_each_database(async |database| {
+        let deals = [("Alpha", "closedwon"), ("Broken", "closedwon"), ("Gamma", "closedwon")];
+        let hubspot = Arc::new(Mutex::new(hubspot_with(database, &deals)));
+        let scene = scene(database, None, Arc::new(Garbling { inner: memory(database, &hubspot) })).await;
+        let run = scene.pull().await;
+        assert_eq!((run.status, run.rows_read, run.rows_changed, run.rows_parked), (RunStatus::Succeeded, 3, 2, 1));
+        let names: Vec<_> = scene.opportunities().await.into_iter().map(|row| row.name).collect();
+        assert_eq!(names, ["Alpha", "Gamma"]);
+        let parked = parked_rows(scene.app.store(), 10).await.expect("they can be read");
+        assert_eq!(parked.len(), 1);
+        assert_eq!(parked[0].entity, Entity::Opportunity);
+        assert!(parked[0].raw.contains("not an object"), "{:?}", parked[0]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stage_that_is_not_mapped_keeps_the_name_that_the_vendor_gives_it() {
+    on_each_database(async |database| {
+        let hubspot = Arc::new(Mutex::new(hubspot_with(database, &[("Odd", "stage-77")])));
+        let scene = scene(database, None, Arc::new(memory(database, &hubspot))).await;
+        let run = scene.pull().await;
+        assert_eq!((run.status, run.rows_parked), (RunStatus::Succeeded, 0));
+        let found = scene.opportunities().await;
+        assert_eq!((found[0].stage, found[0].native_stage.as_deref()), (None, Some("stage-77")));
+    })
+    .await;
+}
