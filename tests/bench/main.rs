@@ -1,48 +1,58 @@
 //! What the hub can do on this machine, measured; nothing here passes or fails.
 //!
 //! `cargo bench -p crosstie-tests` measures SQLite, and PostgreSQL as well when `CROSSTIE_BENCH_POSTGRES` names an empty
-//! database. It prints webhook acknowledgments a second at 16 senders (durable commit before each answer, with
-//! signature and deduplication), with group commit and with a transaction each, and the page query of 50 opportunities
-//! with account, statements of work and invoices.
+//! database. It prints webhook acknowledgments a second at 16 senders, each with signature, deduplication and a durable
+//! commit before the answer, in three ways: a transaction each, which PostgreSQL writes 16 at a time and SQLite one
+//! after the other; with group commit; and over 16 connections on loopback through a whole hub, with events that
+//! nothing in the hub follows, so that the same work is compared. Then it prints the page query of 50 opportunities
+//! with their accounts, statements of work, milestones, orders and invoices.
+
+#[path = "../it/support/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "shared with the tests in `it`, which use more of it")]
+mod support;
 
 use std::{sync::Arc, time::Instant};
 
+use crosstie::{config::Config, hub::Hub};
 use crosstie_app::{App, SystemClock};
-use crosstie_domain::{
-    Clock,
-    access::{AuthContext, RowScope},
-    ids::ConnectionId,
-    integration::{Claim, Entity},
-    pipeline::{AccountClaim, OpportunityClaim, OpportunityRecord},
-};
-use crosstie_sdk::{Delivery, Secret, signature};
+use crosstie_connectors::fakes::StripeFake;
+use crosstie_domain::{Clock, access::AuthContext, ids::ConnectionId, integration::Entity};
+use crosstie_graphql::gateway::Envelope;
+use crosstie_sdk::{Delivery, HttpRequest, Method, ReqwestTransport, Secret, Transport, signature};
 use crosstie_store::{
-    Store,
+    Store, StoreError,
     integration::{ArrivedDelivery, ArrivedEvent, InboxWriter},
 };
-use serde_json::json;
+use serde_json::{Value as Json, json};
+
+use support::{HostedVendor, account, connection, sell, variable};
 
 const SENDERS: usize = 16;
 const EVENTS_EACH: usize = 1_000;
-const PAGES: usize = 200;
+const PAGES: u32 = 200;
+const SECRET: &str = "whsec_bench";
 
 #[tokio::main]
 async fn main() {
     let folder = std::env::temp_dir().join(format!("crosstie-bench-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a temporary folder can be made");
     let mut databases = vec![("SQLite", format!("sqlite://{}/bench.db?mode=rwc", folder.display()))];
-    #[expect(clippy::disallowed_methods, reason = "a benchmark reads where its database is")]
-    match std::env::var("CROSSTIE_BENCH_POSTGRES") {
-        Ok(url) => databases.push(("PostgreSQL", url)),
-        Err(_) => println!("NOT RUN: PostgreSQL (CROSSTIE_BENCH_POSTGRES names no empty database)"),
+    match variable("CROSSTIE_BENCH_POSTGRES") {
+        Some(url) => databases.push(("PostgreSQL", url)),
+        None => println!("NOT RUN: PostgreSQL (CROSSTIE_BENCH_POSTGRES names no empty database)"),
     }
     for (name, url) in databases {
         crosstie_migrations::migrate(&url).await.expect("the database can be migrated");
         let store = Store::open(&url, Arc::new(SystemClock::default())).await.expect("the database can be opened");
-        for (way, batch) in [("group commit", 512), ("one transaction each", 1)] {
-            let rate = acknowledgments(&store, batch).await;
+        let acknowledged = |way: &str, rate: f64| {
             println!("{name}: webhook acknowledgments, {SENDERS} senders, {way}: {rate:.0}/s");
-        }
+        };
+        // A writer for each sender, so that none waits for another's transaction.
+        let alone = (0..SENDERS).map(|_| InboxWriter::start_with_batches_of(&store, 1)).collect();
+        acknowledged("one transaction each", in_process(&store, alone, "alone").await);
+        let together = vec![InboxWriter::start(&store); SENDERS];
+        acknowledged("group commit", in_process(&store, together, "together").await);
+        acknowledged("group commit, over HTTP", over_http(&url).await);
         let (milliseconds, statements) = pages(&store).await;
         println!("{name}: page of 50 opportunities with edges: {milliseconds:.2} ms, {statements} statements");
         store.close().await.expect("the database can be closed");
@@ -50,26 +60,70 @@ async fn main() {
     std::fs::remove_dir_all(&folder).expect("the temporary folder can be removed");
 }
 
-/// Acknowledgments a second: each verified, deduplicated and on disk before its answer.
-async fn acknowledgments(store: &Store, batch: usize) -> f64 {
-    let writer = InboxWriter::start_with_batches_of(store, batch);
-    let clock = SystemClock::default();
-    let connection_id = ConnectionId::from_uuid(clock.new_uuid());
+/// Acknowledgments a second; each sender has one of the writers.
+async fn in_process(store: &Store, writers: Vec<InboxWriter>, way: &'static str) -> f64 {
+    let connection_id = ConnectionId::from_uuid(SystemClock::default().new_uuid());
     let begin = Instant::now();
-    let senders = (0..SENDERS).map(|sender| {
-        let (writer, store) = (writer.clone(), store.clone());
+    let senders = writers.into_iter().enumerate().map(|(sender, writer)| {
+        let store = store.clone();
         tokio::spawn(async move {
             for event in 0..EVENTS_EACH {
-                let delivery = signed(&store, &format!("{batch}-{sender}-{event}"));
-                let secrets = [Secret::new("whsec_bench")];
+                let delivery = signed(&format!("{way}-{sender}-{event}"), "invoice.paid");
+                let secrets = [Secret::new(SECRET)];
                 signature::verify(&scheme(), &delivery, &secrets, store.now()).expect("the signature is right");
-                writer.accept(arrived(connection_id, delivery)).await.expect("the database keeps it");
+                let arrived = arrived(connection_id, delivery);
+                // Who is refused because the database is slow comes again.
+                while let Err(error) = writer.accept(arrived.clone()).await {
+                    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+                }
             }
         })
     });
-    for sender in senders.collect::<Vec<_>>() {
+    ended(senders.collect()).await;
+    rate(begin)
+}
+
+/// Acknowledgments a second of a whole hub; each sender has a connection of its own.
+async fn over_http(database: &str) -> f64 {
+    let now = || SystemClock::default().now();
+    let fake = StripeFake::new(None, Secret::new(SECRET), 1);
+    let stripe = HostedVendor::start(fake, now, |_| std::time::Duration::ZERO).await;
+    let text = format!("listen = \"127.0.0.1:0\"\n[database]\nurl = {database:?}\n");
+    let mut config = Config::parse(&text, "the benchmark", |_| None).expect("the configuration is good");
+    config.connections = vec![stripe.connection("stripe", SECRET)];
+    let hub = Hub::start(config).await.expect("the hub starts");
+    let url = format!("http://{}/webhooks/stripe", hub.address);
+    let begin = Instant::now();
+    let senders = (0..SENDERS).map(|sender| {
+        let url = url.clone();
+        let http = ReqwestTransport::new().expect("the network can be used");
+        tokio::spawn(async move {
+            for event in 0..EVENTS_EACH {
+                let Delivery { headers, body, .. } = signed(&format!("http-{sender}-{event}"), "charge.captured");
+                let request = HttpRequest { method: Method::Post, url: url.clone(), headers, body };
+                loop {
+                    match http.send(request.clone()).await.expect("the hub answers").status {
+                        200 => break,
+                        503 => {}
+                        status => panic!("a webhook was answered {status}"),
+                    }
+                }
+            }
+        })
+    });
+    ended(senders.collect()).await;
+    let rate = rate(begin);
+    hub.stop(std::time::Duration::from_secs(10)).await;
+    rate
+}
+
+async fn ended(senders: Vec<tokio::task::JoinHandle<()>>) {
+    for sender in senders {
         sender.await.expect("the sender ends");
     }
+}
+
+fn rate(begin: Instant) -> f64 {
     let count = u32::try_from(SENDERS * EVENTS_EACH).expect("a small number");
     f64::from(count) / begin.elapsed().as_secs_f64()
 }
@@ -79,18 +133,13 @@ fn scheme() -> signature::Scheme {
     stripe.inbound().expect("it receives webhooks").scheme()
 }
 
-fn signed(store: &Store, id: &str) -> Delivery {
-    let body = json!({ "id": id, "object": "event", "type": "invoice.paid", "data": { "object": { "id": "in_1" } } });
-    let seconds = (store.now().micros() / 1_000_000).to_string();
-    let mut delivery = Delivery {
-        method: "POST".to_owned(),
-        url: "http://localhost/webhooks/stripe".to_owned(),
-        headers: vec![],
-        body: body.to_string().into_bytes(),
-    };
+fn signed(id: &str, kind: &str) -> Delivery {
+    let body = json!({ "id": id, "object": "event", "type": kind, "data": { "object": { "id": "in_1" } } });
+    let seconds = (SystemClock::default().now().micros() / 1_000_000).to_string();
+    let (method, url) = ("POST".to_owned(), "http://localhost/webhooks/stripe".to_owned());
+    let mut delivery = Delivery { method, url, headers: vec![], body: body.to_string().into_bytes() };
     let parts = [signature::Part::Timestamp, signature::Part::Literal("."), signature::Part::Body];
-    let secret = Secret::new("whsec_bench");
-    let signature = signature::sign(&parts, signature::Encoding::Hex, &delivery, &seconds, &secret);
+    let signature = signature::sign(&parts, signature::Encoding::Hex, &delivery, &seconds, &Secret::new(SECRET));
     delivery.headers.push(("stripe-signature".to_owned(), format!("t={seconds},v1={signature}")));
     delivery
 }
@@ -117,60 +166,33 @@ const PAGE: &str = "{ opportunities(first: 50) { nodes { id name stage amount { 
     sows(first: 5) { nodes { title status milestones { name } serviceOrder { status invoices(first: 5) { nodes { \
     number status } } } } } } } }";
 
-/// Milliseconds and statements of a page, after 50 opportunities were taken in.
+/// Milliseconds and statements of a page, after 50 opportunities were sold.
 async fn pages(store: &Store) -> (f64, u64) {
-    let app = App::new(store.clone());
-    fill(&app).await;
-    let gateway = crosstie_graphql::gateway(app);
-    let envelope = || crosstie_graphql::gateway::Envelope {
-        query: PAGE.to_owned(),
-        operation_name: None,
-        variables: serde_json::Map::new(),
-        extensions: serde_json::Map::new(),
-        verb: crosstie_graphql::gateway::Verb::Post,
-        request_id: None,
-    };
-    let outcome = gateway.execute(envelope(), AuthContext::system()).await;
-    let body = String::from_utf8_lossy(&outcome.body).into_owned();
-    assert!(outcome.code.is_none() && !body.contains("\"errors\""), "{body}");
+    let billing = connection(store, "billing").await;
+    for number in 0..50 {
+        let owner = account(store, &format!("Account {number}")).await;
+        sell(store, &owner, billing, &format!("sale-{number}")).await;
+    }
+    let gateway = crosstie_graphql::gateway(App::new(store.clone()));
+    let page = async || gateway.execute(Envelope::new(PAGE), AuthContext::system()).await;
+    check(&page().await.body);
     let before = store.statements();
     let begin = Instant::now();
     for _ in 0..PAGES {
-        gateway.execute(envelope(), AuthContext::system()).await;
+        page().await;
     }
-    let pages = u32::try_from(PAGES).expect("a small number");
-    let milliseconds = begin.elapsed().as_secs_f64() * 1_000.0 / f64::from(pages);
-    (milliseconds, (store.statements() - before) / u64::from(pages))
+    let milliseconds = begin.elapsed().as_secs_f64() * 1_000.0 / f64::from(PAGES);
+    (milliseconds, (store.statements() - before) / u64::from(PAGES))
 }
 
-async fn fill(app: &App) {
-    let clock = SystemClock::default();
-    let connection = ConnectionId::from_uuid(clock.new_uuid());
-    let origin = crosstie_app::Origin { connection, run: None, event: None, mapping_version: "bench" };
-    let fields = std::collections::BTreeMap::new();
-    let tx = app.store().begin().await.expect("a transaction begins");
-    for number in 0..50 {
-        let account =
-            Claim::Account(AccountClaim { name: Some(format!("Account {number}")), ..AccountClaim::default() });
-        let remote_id = format!("account-{number}");
-        let seen = |remote_id, claim| crosstie_app::Observation {
-            remote_id,
-            remote_version: None,
-            claim,
-            fields: &fields,
-            raw: "{}",
-        };
-        app.ingest(&tx, origin, seen(&remote_id, &account)).await.expect("the account is taken in");
-        let opportunity = Claim::Opportunity(OpportunityClaim {
-            name: Some(format!("Opportunity {number}")),
-            account: Some(remote_id.clone()),
-            ..OpportunityClaim::default()
-        });
-        let deal = format!("deal-{number}");
-        app.ingest(&tx, origin, seen(&deal, &opportunity)).await.expect("the opportunity is taken in");
+/// The page has every edge that it asks for.
+fn check(body: &[u8]) {
+    let answer: Json = serde_json::from_slice(body).expect("the answer is JSON");
+    let nodes = answer["data"]["opportunities"]["nodes"].as_array().expect("a page").clone();
+    assert!(answer["errors"].is_null() && nodes.len() == 50, "{answer}");
+    for node in &nodes {
+        let sow = &node["sows"]["nodes"][0];
+        assert!(node["account"]["name"].is_string() && sow["milestones"][0]["name"].is_string(), "{node}");
+        assert!(sow["serviceOrder"]["invoices"]["nodes"][0]["number"].is_string(), "{node}");
     }
-    tx.commit().await.expect("the transaction commits");
-    let everything = crosstie_store::Condition::All(vec![]);
-    let all = crosstie_store::count::<OpportunityRecord>(app.store(), &RowScope::All, &everything).await;
-    assert!(all.expect("the database counts") >= 50);
 }

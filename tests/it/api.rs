@@ -1,345 +1,15 @@
-//! The API by its checked-in operations: who gets in, what each may see, and what it costs.
+//! The API by its checked-in operations and over HTTP: what it answers, what happens once, and what it costs.
 
-use std::{collections::BTreeMap, path::Path};
-
-use crosstie_app::{App, access::NewToken};
-use crosstie_domain::{
-    access::{AuthContext, Permission, Role, RowScope},
-    ids::ConnectionId,
-    integration::{Entity, RunStatus, RunTrigger, SyncRunRecord},
-    pipeline::AccountRecord,
-};
-use crosstie_graphql::gateway::{Envelope, Gateway, Verb};
+use crosstie_app::App;
+use crosstie_domain::access::AuthContext;
 use crosstie_sdk::Method;
-use crosstie_store::{
-    Store,
-    contracts::sows_by_ids,
-    integration::{ArrivedDelivery, ArrivedEvent, InboxWriter},
-};
-use futures::StreamExt;
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 
-use crate::support::{Database, RunningHub, Sold, account, connection, header, on_each_database, sell};
+use crate::support::{Graph, RunningHub, account, codes, envelope, graph, on_each_database, operations, sell};
 
-/// The graph over a small organization: what is ours and what is theirs.
-struct Graph {
-    app: App,
-    gateway: Gateway,
-    billing: ConnectionId,
-    accounts: [AccountRecord; 2],
-    sold: [Sold; 2],
-    run: String,
-    event: String,
-}
-
-async fn graph(database: &Database) -> Graph {
-    let app = App::new(database.open().await);
-    let store = app.store();
-    let billing = connection(store, "stripe").await;
-    let accounts = [account(store, "Ours").await, account(store, "Theirs").await];
-    let sold = [sell(store, &accounts[0], billing, "ours").await, sell(store, &accounts[1], billing, "theirs").await];
-    let run = save_run(store, billing).await;
-    let event = save_event(store, billing).await;
-    let gateway = crosstie_graphql::gateway(app.clone());
-    Graph { app, gateway, billing, accounts, sold, run, event }
-}
-
-async fn save_run(store: &Store, connection_id: ConnectionId) -> String {
-    let tx = store.begin().await.expect("a transaction begins");
-    let run = SyncRunRecord {
-        id: tx.new_id(),
-        connection_id,
-        entity: Entity::Invoice,
-        trigger: RunTrigger::Schedule,
-        status: RunStatus::Succeeded,
-        pages: 1,
-        rows_read: 1,
-        rows_changed: 1,
-        rows_parked: 0,
-        error_code: None,
-        error_message: None,
-        attempt: 1,
-        next_attempt_at: None,
-        started_at: tx.now(),
-        finished_at: Some(tx.now()),
-    };
-    tx.save_run(&run).await.expect("the run is saved");
-    tx.commit().await.expect("it commits");
-    run.id.to_string()
-}
-
-async fn save_event(store: &Store, connection_id: ConnectionId) -> String {
-    let event = ArrivedEvent {
-        dedupe_key: "evt_1".to_owned(),
-        event_type: "invoice.paid".to_owned(),
-        target: Some((Entity::Invoice, "in_ours".to_owned())),
-        occurred_at: None,
-        problem: None,
-    };
-    let (headers, body, mapping_version) = ("[]".to_owned(), b"{}".to_vec(), "1.0.0".to_owned());
-    let delivery = ArrivedDelivery { connection_id, headers, body, events: vec![event], mapping_version };
-    InboxWriter::start(store).accept(delivery).await.expect("accepted");
-    store.claim_event(1).await.expect("it can be claimed").expect("it is there").id.to_string()
-}
-
-/// The checked-in documents by the root field that each is named after.
-fn operations() -> BTreeMap<String, String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../graphql/operations");
-    let folders = std::fs::read_dir(root).expect("the folder is there").map(|entry| entry.expect("a folder").path());
-    let files = folders.flat_map(|folder| std::fs::read_dir(folder).expect("a folder")).map(|entry| {
-        let path = entry.expect("a file").path();
-        let name = path.file_stem().and_then(|name| name.to_str()).expect("a name").to_owned();
-        (name, std::fs::read_to_string(path).expect("it can be read"))
-    });
-    files.collect()
-}
-
-/// Root fields of the schema with the permission that each needs.
-fn root_fields() -> BTreeMap<String, String> {
-    let sdl = crosstie_graphql::sdl();
-    let mut fields = BTreeMap::new();
-    for root in ["Query", "Mutation", "Subscription"] {
-        let begin = format!("\ntype {root} ");
-        let (_, rest) = sdl.split_once(&begin).expect("the type is in the schema");
-        let body = rest.split("\n}").next().expect("the type ends");
-        let mut field = None;
-        for line in body.lines() {
-            let name =
-                line.strip_prefix("  ").filter(|line| line.starts_with(|first: char| first.is_ascii_lowercase()));
-            field = name.map(|line| line.split(['(', ':']).next().unwrap_or(line).to_owned()).or(field);
-            if let Some((_, rest)) = line.split_once("@requires(permission: \"") {
-                let permission = rest.split('"').next().expect("a permission");
-                fields.insert(field.clone().expect("a field"), permission.to_owned());
-            }
-        }
-    }
-    fields
-}
-
-impl Graph {
-    /// What a document is run with; `None` for one that nobody thought of here.
-    fn variables(&self, operation: &str) -> Option<Json> {
-        let sold = &self.sold[0];
-        let usd = |amount: &str| json!({ "amount": amount, "currency": "USD" });
-        Some(match operation {
-            "account" => json!({ "id": self.accounts[0].id }),
-            "opportunity" => json!({ "id": sold.opportunity }),
-            "node" => json!({ "id": sold.sow }),
-            "nodes" => json!({ "ids": [sold.sow, sold.opportunity] }),
-            "sow" => json!({ "id": sold.sow }),
-            "serviceOrder" => json!({ "id": sold.order }),
-            "invoice" => json!({ "id": sold.invoice }),
-            "connection" => json!({ "id": self.billing }),
-            "syncRun" => json!({ "id": self.run }),
-            "inboundEvent" => json!({ "id": self.event }),
-            "accounts" | "opportunities" | "sows" | "serviceOrders" | "invoices" | "connections" | "syncRuns"
-            | "inboundEvents" => json!({ "first": 10 }),
-            "viewer" => json!({}),
-            "entityChanged" => json!({ "after": "0" }),
-            "createSow" => json!({ "input": {
-                "opportunityId": sold.opportunity, "billingConnectionId": self.billing, "title": "More",
-                "total": usd("10.00"), "milestones": [{ "name": "All", "amount": usd("10.00") }],
-            } }),
-            "signSow" => json!({ "input": { "sowId": sold.sow } }),
-            "acceptMilestone" => json!({ "input": { "milestoneId": sold.milestone } }),
-            _ => return None,
-        })
-    }
-
-    async fn run(&self, auth: AuthContext, query: &str, variables: Json) -> Json {
-        let outcome = self.gateway.execute(envelope(query, variables), auth).await;
-        serde_json::from_slice(&outcome.body).expect("the answer is JSON")
-    }
-
-    /// Runs what must go well.
-    async fn data(&self, auth: AuthContext, query: &str, variables: Json) -> Json {
-        let answer = self.run(auth, query, variables).await;
-        assert!(answer["errors"].is_null(), "{query}: {answer}");
-        answer["data"].clone()
-    }
-
-    /// The first result of a subscription, or why it was refused.
-    async fn first(&self, auth: AuthContext, query: &str, variables: Json) -> Json {
-        let text = match self.gateway.subscribe(envelope(query, variables), auth).await {
-            Ok(mut results) => results.next().await.expect("a result"),
-            Err(outcome) => String::from_utf8(outcome.body).expect("text"),
-        };
-        serde_json::from_str(&text).expect("the result is JSON")
-    }
-}
-
-fn envelope(query: &str, variables: Json) -> Envelope {
-    let Json::Object(variables) = variables else { panic!("variables are an object") };
-    let (extensions, operation_name, request_id) = (Map::new(), None, None);
-    Envelope { query: query.to_owned(), operation_name, variables, extensions, verb: Verb::Post, request_id }
-}
-
-fn all_but(hidden: &[Permission]) -> AuthContext {
-    let mut auth = AuthContext::system();
-    auth.permissions.retain(|permission| !hidden.contains(permission));
-    auth
-}
-
-fn viewer() -> AuthContext {
-    let (roles, permissions) = (vec![Role::Viewer], Role::Viewer.permissions().to_vec());
-    AuthContext { roles, permissions, ..AuthContext::system() }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn without_a_good_token_there_is_no_answer() {
-    on_each_database(async |database| {
-        let hub = RunningHub::start(database, vec![]).await;
-        let app = &hub.hub.app;
-        let token = async |expires_at| {
-            let (label, roles) = ("test".to_owned(), vec![Role::Admin]);
-            let input = NewToken { label, person_email: None, roles, permissions: vec![], expires_at };
-            app.create_token(input).await.expect("a token is made")
-        };
-        let (_, expired) = token(Some(app.store().now().plus_ms(-1))).await;
-        let (id, revoked) = token(None).await;
-        let query = "{ viewer { principal } }";
-        assert_eq!(hub.ask_as(&revoked, query).await.status, 200, "it is good until it is revoked");
-        let tx = app.store().begin().await.expect("a transaction begins");
-        assert!(tx.revoke_token(id).await.expect("revoked"));
-        tx.commit().await.expect("it commits");
-        let mut wrong = hub.token.clone();
-        let last = if wrong.pop() == Some('0') { '1' } else { '0' };
-        wrong.push(last);
-
-        let bearer = |token: &str| vec![("authorization", format!("Bearer {token}"))];
-        let attempts = [
-            ("MISSING", vec![]),
-            ("MISSING", vec![("authorization", "Basic eDp5".to_owned())]),
-            ("INVALID", bearer("x")),
-            ("INVALID", bearer(&wrong)),
-            ("INVALID", bearer(&revoked)),
-            ("EXPIRED", bearer(&expired)),
-        ];
-        for (reason, headers) in attempts {
-            let mut headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-            headers.push(("content-type", "application/json"));
-            for (method, path) in
-                [(Method::Post, "/graphql"), (Method::Get, "/graphql"), (Method::Get, "/schema.graphql")]
-            {
-                let answer = hub.send(method, path, &headers, json!({ "query": query }).to_string()).await;
-                assert_eq!(answer.status, 401, "{reason} {path}");
-                assert_eq!(header(&answer, "www-authenticate"), Some("Bearer realm=\"crosstie\""));
-                let body: Json = serde_json::from_slice(&answer.body).expect("the answer is JSON");
-                assert_eq!(body["errors"][0]["extensions"]["code"], "UNAUTHENTICATED");
-                assert_eq!(body["errors"][0]["extensions"]["reason"], reason);
-                assert!(body["data"].is_null());
-            }
-        }
-        hub.stop().await;
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_root_field_is_refused_without_its_permission() {
-    on_each_database(async |database| {
-        let graph = graph(database).await;
-        let (documents, fields) = (operations(), root_fields());
-        assert!(fields.len() >= 22, "the schema was read: {fields:?}");
-        for (field, needed) in &fields {
-            let document = documents.get(field).unwrap_or_else(|| panic!("{field} has no document"));
-            let variables = graph.variables(field).unwrap_or_else(|| panic!("{field} has no variables here"));
-            let hidden = match (needed.as_str(), Permission::parse(needed)) {
-                (_, Some(permission)) => vec![permission],
-                // Whoever has a token may ask who that is.
-                ("authenticated", None) => continue,
-                ("*:read", None) => Permission::ALL.map(|(permission, _)| permission).to_vec(),
-                other => panic!("{field} needs {other:?}, which this test does not know"),
-            };
-            let auth = all_but(&hidden);
-            let answer = match field.as_str() {
-                "entityChanged" => graph.first(auth, document, variables).await,
-                _ => graph.run(auth, document, variables).await,
-            };
-            assert_eq!(answer["errors"][0]["extensions"]["code"], "FORBIDDEN", "{field}: {answer}");
-            assert!(answer["data"][field].is_null(), "{field}: {answer}");
-        }
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_person_limited_to_one_account_sees_nothing_of_the_others() {
-    on_each_database(async |database| {
-        let graph = graph(database).await;
-        let (ours, theirs) = (&graph.sold[0], &graph.sold[1]);
-        // Their statement of work hangs below our opportunity, so that an edge leads over the border.
-        let store = graph.app.store();
-        let mut crossing = sows_by_ids(store, &RowScope::All, &[theirs.sow]).await.expect("read").remove(0);
-        (crossing.opportunity_id, crossing.version) = (ours.opportunity, 2);
-        let tx = store.begin().await.expect("a transaction begins");
-        tx.save_sow(&crossing).await.expect("saved");
-        tx.commit().await.expect("it commits");
-
-        let scope = RowScope::Accounts(vec![graph.accounts[0].id]);
-        let person = graph.app.save_person("Ann", "ann@example.com", vec![Role::Admin], scope).await;
-        let email = Some(person.expect("saved").email);
-        let (label, roles, permissions) = ("ann".to_owned(), vec![], vec![]);
-        let input = NewToken { label, person_email: email, roles, permissions, expires_at: None };
-        let (_, token) = graph.app.create_token(input).await.expect("a token is made");
-        let auth = graph.app.authenticate(&token).await.expect("it can be looked up").expect("it is good");
-
-        for list in ["accounts", "opportunities", "sows", "serviceOrders", "invoices"] {
-            let query = format!("{{ {list}(first: 100) {{ totalCount nodes {{ id }} edges {{ node {{ id }} }} }} }}");
-            let data = graph.data(auth.clone(), &query, json!({})).await;
-            assert_eq!(data[list]["totalCount"], 1, "{list}: {data}");
-            assert_eq!(data[list]["nodes"].as_array().map(Vec::len), Some(1), "{list}: {data}");
-            let all = graph.data(AuthContext::system(), &query, json!({})).await;
-            assert_eq!(all[list]["totalCount"], 2, "{list}: {all}");
-        }
-        let ids = [
-            graph.accounts[1].id.to_string(),
-            theirs.opportunity.to_string(),
-            theirs.sow.to_string(),
-            theirs.milestone.to_string(),
-            theirs.order.to_string(),
-            theirs.invoice.to_string(),
-        ];
-        let query = "query($ids: [ID!]!, $id: ID!) { nodes(ids: $ids) { id } node(id: $id) { id } }";
-        for id in &ids {
-            let data = graph.data(auth.clone(), query, json!({ "ids": ids, "id": id })).await;
-            assert_eq!(data, json!({ "nodes": vec![Json::Null; ids.len()], "node": null }), "{id}");
-        }
-        let query = "query($id: ID!) { opportunity(id: $id) { sows(first: 10) { nodes { id } } } }";
-        let variables = json!({ "id": ours.opportunity });
-        let data = graph.data(auth, query, variables.clone()).await;
-        assert_eq!(data["opportunity"]["sows"]["nodes"], json!([{ "id": ours.sow }]));
-        let data = graph.data(AuthContext::system(), query, variables).await;
-        assert_eq!(data["opportunity"]["sows"]["nodes"].as_array().map(Vec::len), Some(2), "the edge is there");
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_viewer_gets_null_for_money_with_its_path_and_everything_beside_it() {
-    on_each_database(async |database| {
-        let graph = graph(database).await;
-        let query = "query($id: ID!) { sow(id: $id) { title total { amount } status } \
-                     sows(first: 2) { nodes { id total { amount } } } }";
-        let variables = json!({ "id": graph.sold[0].sow });
-        let answer = graph.run(viewer(), query, variables.clone()).await;
-        assert_eq!(answer["data"]["sow"], json!({ "title": "ours", "total": null, "status": "ACTIVE" }));
-        let nodes = answer["data"]["sows"]["nodes"].as_array().expect("nodes");
-        assert!(nodes.iter().all(|node| node["id"].is_string() && node["total"].is_null()), "{answer}");
-        let errors = answer["errors"].as_array().expect("errors");
-        let codes: Vec<_> = errors.iter().map(|error| error["extensions"]["code"].clone()).collect();
-        assert_eq!(codes, vec![json!("FORBIDDEN"); 3], "{answer}");
-        let paths: Vec<_> = errors.iter().map(|error| error["path"].clone()).collect();
-        for path in
-            [json!(["sow", "total"]), json!(["sows", "nodes", 0, "total"]), json!(["sows", "nodes", 1, "total"])]
-        {
-            assert!(paths.contains(&path), "{path}: {answer}");
-        }
-        let shown = graph.data(AuthContext::system(), query, variables).await;
-        assert_eq!(shown["sow"]["total"]["amount"], "1000.00");
-    })
-    .await;
-}
+/// What drafts a statement of work, with all that tells one draft from another.
+const CREATE: &str = "mutation($input: CreateSowInput!) { createSow(input: $input) { \
+                      sow { id version createdAt milestones { id } } userErrors { code message } } }";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_checked_in_documents_run_without_errors() {
@@ -362,9 +32,7 @@ async fn all_checked_in_documents_run_without_errors() {
         assert_eq!(accepted["acceptMilestone"]["userErrors"], json!([]));
         assert_eq!(accepted["acceptMilestone"]["milestone"]["acceptance"], "ACCEPTED");
 
-        let store = graph.app.store();
-        let lease = store.lease("relay", "test", 60_000).await.expect("asked").expect("taken");
-        store.place_outbox(&lease, 100).await.expect("placed");
+        graph.place_changes().await;
         let first = graph.first(auth(), &changed, graph.variables("entityChanged").expect("variables")).await;
         assert!(first["errors"].is_null(), "{first}");
         assert_eq!(first["data"]["entityChanged"]["eventId"], "1");
@@ -405,6 +73,222 @@ async fn the_same_key_gives_the_same_answer_and_with_another_input_none() {
         assert_ne!(later["sow"]["id"], first["sow"]["id"], "keys are kept for a day");
     })
     .await;
+}
+
+/// A hub with a small organization in it.
+async fn hub(database: &crate::support::Database) -> (RunningHub, Graph) {
+    let hub = RunningHub::start(database, vec![]).await;
+    let graph = Graph::over(hub.hub.app.clone()).await;
+    (hub, graph)
+}
+
+/// Posts a document with headers of its own; the status and the answer.
+async fn post(hub: &RunningHub, headers: &[(&str, &str)], query: &str, variables: &Json) -> (u16, Json) {
+    let token = format!("Bearer {}", hub.token);
+    let always = [
+        ("authorization", token.as_str()),
+        ("content-type", "application/json"),
+        ("accept", "application/graphql-response+json"),
+    ];
+    let headers: Vec<_> = always.iter().chain(headers).copied().collect();
+    let body = json!({ "query": query, "variables": variables }).to_string();
+    let answer = hub.send(Method::Post, "/graphql", &headers, body).await;
+    (answer.status, serde_json::from_slice(&answer.body).expect("the answer is JSON"))
+}
+
+/// How many statements of work there are.
+async fn count(graph: &Graph) -> i64 {
+    let data = graph.data(AuthContext::system(), "{ sows(first: 1) { totalCount } }", json!({})).await;
+    data["sows"]["totalCount"].as_i64().expect("a number")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_in_the_header_is_the_key_of_the_one_mutation_in_the_document() {
+    on_each_database(async |database| {
+        let (hub, graph) = hub(database).await;
+        let key = [("idempotency-key", "header-1")];
+        let variables = json!({ "input": graph.draft(&graph.sold[0]) });
+        let (_, first) = post(&hub, &key, CREATE, &variables).await;
+        assert!(first["data"]["createSow"]["sow"]["id"].is_string(), "{first}");
+        assert_eq!(post(&hub, &key, CREATE, &variables).await, (200, first.clone()), "the same answer");
+        let mut named = variables.clone();
+        named["input"]["idempotencyKey"] = json!("header-1");
+        assert_eq!(post(&hub, &[], CREATE, &named).await, (200, first.clone()), "it is the key of the input");
+        named["input"]["idempotencyKey"] = json!("its own");
+        let (_, other) = post(&hub, &key, CREATE, &named).await;
+        assert_ne!(
+            other["data"]["createSow"]["sow"]["id"], first["data"]["createSow"]["sow"]["id"],
+            "the input's wins"
+        );
+
+        let before = count(&graph).await;
+        let two = "mutation($input: CreateSowInput!) { a: createSow(input: $input) { sow { id } } \
+                   b: createSow(input: $input) { sow { id } } }";
+        let (status, refused) = post(&hub, &[("idempotency-key", "header-2")], two, &variables).await;
+        assert_eq!((status, codes(&refused).into_iter().collect()), (400, vec!["BAD_REQUEST".to_owned()]), "{refused}");
+        assert!(refused.get("data").is_none(), "{refused}");
+        assert_eq!(count(&graph).await, before);
+        let (status, made) = post(&hub, &[], two, &variables).await;
+        assert_eq!(status, 200, "without the header both are done: {made}");
+        assert_eq!(count(&graph).await, before + 2);
+        hub.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_eight_equal_requests_at_once_in_two_processes_one_is_done_and_all_hear_of_it() {
+    on_each_database(async |database| {
+        let graph = graph(database).await;
+        let other = crosstie_graphql::gateway(App::new(database.open().await));
+        for round in 0..5 {
+            let before = count(&graph).await;
+            let mut input = graph.draft(&graph.sold[0]);
+            input["idempotencyKey"] = json!(format!("raced-{round}"));
+            let requests = (0..8).map(|number| {
+                let gateway = if number % 2 == 0 { graph.gateway.clone() } else { other.clone() };
+                let request = envelope(CREATE, json!({ "input": input }));
+                tokio::spawn(async move { gateway.execute(request, AuthContext::system()).await })
+            });
+            let answers = futures::future::join_all(requests.collect::<Vec<_>>()).await;
+            let answers: Vec<Json> = answers
+                .into_iter()
+                .map(|answer| serde_json::from_slice(&answer.expect("it ends").body).expect("the answer is JSON"))
+                .collect();
+            assert!(answers[0]["data"]["createSow"]["sow"]["id"].is_string(), "{}", answers[0]);
+            for answer in &answers {
+                assert_eq!(answer, &answers[0], "round {round}");
+            }
+            assert_eq!(count(&graph).await, before + 1, "round {round}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_says_at_which_version_the_record_stands() {
+    on_each_database(async |database| {
+        let graph = graph(database).await;
+        let made = graph.decide(AuthContext::system(), "createSow", "sow { id }", graph.draft(&graph.sold[0])).await;
+        let sign = "mutation($input: SignSowInput!) { signSow(input: $input) { sow { version } \
+                    userErrors { code field currentVersion } } }";
+        let accept = "mutation($input: AcceptMilestoneInput!) { acceptMilestone(input: $input) { \
+                      milestone { version } userErrors { code field currentVersion } } }";
+        let stale =
+            |at: i32| json!([{ "code": "CONFLICT", "field": ["input", "expectedVersion"], "currentVersion": at }]);
+        let run =
+            async |query: &str, input: Json| graph.data(AuthContext::system(), query, json!({ "input": input })).await;
+        let sow = made["sow"]["id"].clone();
+        let data = run(sign, json!({ "sowId": sow, "expectedVersion": 7 })).await;
+        assert_eq!(data["signSow"], json!({ "sow": null, "userErrors": stale(1) }));
+        let data = run(sign, json!({ "sowId": sow, "expectedVersion": 1 })).await;
+        assert_eq!(data["signSow"], json!({ "sow": { "version": 2 }, "userErrors": [] }));
+        let data = run(sign, json!({ "sowId": sow, "expectedVersion": 1 })).await;
+        assert_eq!(data["signSow"]["userErrors"], stale(2), "the version is looked at before the lifecycle");
+        let input = json!({ "milestoneId": graph.sold[0].milestone, "expectedVersion": 9 });
+        assert_eq!(run(accept, input).await["acceptMilestone"]["userErrors"], stale(1));
+        let data = run(sign, json!({ "sowId": sow })).await;
+        let error = &data["signSow"]["userErrors"][0];
+        assert_eq!((&error["code"], &error["currentVersion"]), (&json!("INVALID_TRANSITION"), &Json::Null));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_its_scalar_does_not_take_refuses_the_whole_request_before_anything_happened() {
+    on_each_database(async |database| {
+        let (hub, graph) = hub(database).await;
+        let made = graph.decide(AuthContext::system(), "createSow", "sow { id }", graph.draft(&graph.sold[0])).await;
+        let (draft, sow) = (graph.draft(&graph.sold[0]), made["sow"]["id"].clone());
+        let two = "mutation($a: CreateSowInput!, $b: SignSowInput!) { createSow(input: $a) { sow { id } } \
+                   signSow(input: $b) { sow { id } } }";
+        let before = count(&graph).await;
+        let with = |part: &str, value: Json| {
+            let mut draft = draft.clone();
+            *draft.pointer_mut(part).expect("it is in the input") = value;
+            json!({ "a": draft, "b": { "sowId": sow } })
+        };
+        let attempts = [
+            json!({ "a": draft, "b": { "sowId": sow, "signedOn": "2026-02-30" } }),
+            json!({ "a": draft, "b": { "sowId": sow, "signedOn": 20_260_228 } }),
+            with("/total/amount", json!(10)),
+            with("/total/currency", json!("ZZZ")),
+        ];
+        for variables in &attempts {
+            let (status, answer) = post(&hub, &[], two, variables).await;
+            assert_eq!((status, answer.get("data")), (400, None), "{variables}: {answer}");
+            assert_eq!(count(&graph).await, before, "{variables}: {answer}");
+        }
+        let written = format!(
+            "mutation($a: CreateSowInput!) {{ createSow(input: $a) {{ sow {{ id }} }} \
+             signSow(input: {{ sowId: {sow}, signedOn: \"2026-02-30\" }}) {{ sow {{ id }} }} }}"
+        );
+        let (status, answer) = post(&hub, &[], &written, &json!({ "a": draft })).await;
+        assert_eq!((status, answer.get("data")), (400, None), "{answer}");
+        assert_eq!(count(&graph).await, before, "{answer}");
+        let good = json!({ "a": draft, "b": { "sowId": sow, "signedOn": "2026-02-28" } });
+        let (status, answer) = post(&hub, &[], two, &good).await;
+        assert_eq!((status, &answer["data"]["signSow"]["sow"]["id"]), (200, &sow), "{answer}");
+        hub.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_variable_that_its_scalar_does_not_take_is_told_from_a_document_that_does_not_fit_the_schema() {
+    on_each_database(async |database| {
+        let graph = graph(database).await;
+        let query = "query($at: DateTime, $on: Date) { accounts(filter: { updatedAt: { gte: $at } }) { totalCount } \
+                     invoices(filter: { dueOn: { lt: $on } }) { totalCount } }";
+        graph.data(AuthContext::system(), query, json!({ "at": "2026-11-23T10:00:00Z", "on": "2026-11-23" })).await;
+        for variables in [json!({ "at": "today" }), json!({ "on": "2026-02-30" })] {
+            let answer = graph.run(AuthContext::system(), query, variables).await;
+            assert_eq!(codes(&answer).into_iter().collect::<Vec<_>>(), ["BAD_USER_INPUT"], "{answer}");
+        }
+        let answer = graph.run(AuthContext::system(), "{ accounts { nothing } }", json!({})).await;
+        assert_eq!(codes(&answer).into_iter().collect::<Vec<_>>(), ["GRAPHQL_VALIDATION_FAILED"], "{answer}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_response_of_too_many_nodes_is_refused_and_says_which_limit_it_passed() {
+    on_each_database(async |database| {
+        let graph = graph(database).await;
+        // With the one that was sold there are 37, and 37³ is over 50,000.
+        for _ in 0..36 {
+            graph.decide(AuthContext::system(), "createSow", "sow { id }", graph.draft(&graph.sold[0])).await;
+        }
+        let mut selection = "id".to_owned();
+        let mut answers = Vec::new();
+        for _ in 0..3 {
+            selection = format!("sows(first: 40) {{ nodes {{ opportunity {{ {selection} }} }} }}");
+            let query = format!("query($id: ID!) {{ opportunity(id: $id) {{ {selection} }} }}");
+            answers.push(graph.run(AuthContext::system(), &query, json!({ "id": graph.sold[0].opportunity })).await);
+        }
+        let [few, more, refused] = &answers[..] else { panic!("three answers") };
+        assert!(few["errors"].is_null() && more["errors"].is_null(), "{} {}", few["errors"], more["errors"]);
+        assert_eq!((items(few), items(more)), (37, 37 + 37 * 37));
+        let errors = refused["errors"].as_array().expect("errors");
+        assert_eq!(errors.len(), 1, "one limit, one error: {errors:?}");
+        let extensions = &errors[0]["extensions"];
+        assert_eq!(
+            (&extensions["code"], &extensions["rule"], &extensions["limit"]),
+            (&json!("QUERY_TOO_COMPLEX"), &json!("nodes"), &json!(50_000))
+        );
+        let sent = items(&refused["data"]);
+        assert!(sent <= 50_000, "{sent} nodes were sent");
+    })
+    .await;
+}
+
+/// How many items the lists of an answer have.
+fn items(answer: &Json) -> usize {
+    match answer {
+        Json::Array(list) => list.len() + list.iter().map(items).sum::<usize>(),
+        Json::Object(fields) => fields.values().map(items).sum(),
+        _ => 0,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 //! what it was asked for. In the end everything that was acknowledged has happened, and once.
 
 use std::{
-    path::PathBuf,
+    collections::{BTreeMap, BTreeSet},
     process::Stdio,
     sync::{
         Arc, Mutex, PoisonError,
@@ -15,31 +15,28 @@ use crosstie_app::SystemClock;
 use crosstie_connectors::fakes::{HubspotFake, StripeFake};
 use crosstie_domain::{
     Clock, Instant,
-    access::RowScope,
-    integration::{InboundEventRecord, InboundStatus},
+    integration::{InboundEventRecord, InboundStatus, RunStatus},
 };
 use crosstie_sdk::{FakeVendor, HttpRequest, HttpResponse, Method, ReqwestTransport, Secret, Transport};
 use crosstie_store::{
-    Condition, Direction, PageRequest, Span, Store,
-    integration::{EffectStatus, InboundColumn, effects, inbound_events},
+    Store,
+    integration::{EffectStatus, effects},
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::{Value as Json, json};
 use tokio::{
-    process::{Child, Command},
+    process::Child,
     sync::Notify,
     task::{JoinSet, LocalSet},
     time::{sleep, timeout},
 };
 
-use crate::support::{Database, HostedVendor, on_each_database, variable};
+use crate::support::{Binary, Database, HostedVendor, events, on_each_database, runs, until};
 
 const KILLS: usize = 24;
 const SEED: u64 = 20_261_123;
 const HUBSPOT_SECRET: &str = "hubspot-client-secret";
 const STRIPE_SECRET: &str = "whsec_stripe";
-/// How long anything may take before the test gives up on it.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn now() -> Instant {
     SystemClock::default().now()
@@ -59,28 +56,15 @@ struct World {
 }
 
 struct Process {
-    binary: PathBuf,
-    folder: PathBuf,
+    binary: Binary,
     child: Option<Child>,
 }
 
 impl Process {
-    async fn run(&self, arguments: &[&str]) -> String {
-        let output = Command::new(&self.binary).args(arguments).current_dir(&self.folder).output().await;
-        let output = output.expect("the binary runs");
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("text").trim().to_owned()
-    }
-
     fn start(&mut self) {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.join("serve.log"));
-        let child = Command::new(&self.binary)
-            .arg("serve")
-            .current_dir(&self.folder)
-            .stdout(Stdio::null())
-            .stderr(log.expect("a log file"))
-            .kill_on_drop(true)
-            .spawn();
+        let log = self.binary.folder().join("serve.log");
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(log).expect("a log file");
+        let child = self.binary.command(&["serve"]).stdout(Stdio::null()).stderr(log).spawn();
         self.child = Some(child.expect("the binary starts"));
     }
 
@@ -91,24 +75,12 @@ impl Process {
     }
 }
 
-async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let asking = async {
-        loop {
-            match ask().await {
-                Some(answer) => return answer,
-                None => sleep(Duration::from_millis(20)).await,
-            }
-        }
-    };
-    timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
-}
-
 fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
     listener.local_addr().expect("an address").port()
 }
 
-async fn set_up(database: &Database, binary: PathBuf) -> (Arc<World>, Process) {
+async fn set_up(database: &Database) -> Option<(Arc<World>, Process)> {
     let hub = format!("http://127.0.0.1:{}", free_port());
     let hooks = |name: &str| Some(format!("{hub}/webhooks/{name}"));
     let fake = HubspotFake::new(hooks("hubspot"), Secret::new(HUBSPOT_SECRET), 1);
@@ -125,8 +97,6 @@ async fn set_up(database: &Database, binary: PathBuf) -> (Arc<World>, Process) {
     let fake = StripeFake::new(hooks("stripe"), Secret::new(STRIPE_SECRET), 1);
     let stripe = HostedVendor::start(fake, now, late).await;
 
-    let folder = std::env::temp_dir().join(format!("crosstie-kill-{}", SystemClock::default().new_uuid()));
-    std::fs::create_dir_all(&folder).expect("a folder can be made");
     let connection = |name: &str, url: &str, secret: &str| {
         format!(
             "[[connections]]\nname = \"{name}\"\nconnector = \"{name}\"\nbase_url = \"{url}\"\ntoken = \"test-key\"\n\
@@ -140,10 +110,9 @@ async fn set_up(database: &Database, binary: PathBuf) -> (Arc<World>, Process) {
         connection("hubspot", &hubspot.url, HUBSPOT_SECRET),
         connection("stripe", &stripe.url, STRIPE_SECRET),
     );
-    std::fs::write(folder.join("crosstie.toml"), text).expect("the configuration is written");
-    let process = Process { binary, folder, child: None };
-    process.run(&["migrate"]).await;
-    let token = process.run(&["token", "create", "--label", "test", "--role", "ADMIN"]).await;
+    let binary = Binary::find("the kill loop", &text)?;
+    binary.done(&["migrate"]).await;
+    let token = binary.done(&["token", "create", "--label", "test", "--role", "ADMIN"]).await;
     let world = World {
         hubspot,
         stripe,
@@ -154,7 +123,7 @@ async fn set_up(database: &Database, binary: PathBuf) -> (Arc<World>, Process) {
         on_acknowledged: Notify::new(),
         on_write,
     };
-    (Arc::new(world), process)
+    Some((Arc::new(world), Process { binary, child: None }))
 }
 
 impl World {
@@ -266,24 +235,10 @@ impl World {
     }
 }
 
-async fn events(store: &Store) -> Vec<InboundEventRecord> {
-    let request = PageRequest {
-        condition: Condition::All(vec![]),
-        order: vec![(InboundColumn::Id, Direction::Ascending)],
-        span: Span::First(100_000, None),
-    };
-    let page = inbound_events(store, &RowScope::All, &request).await.expect("events can be read");
-    page.rows.into_iter().map(|(event, _)| event).collect()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hub_that_is_killed_again_and_again_loses_nothing_and_does_nothing_twice() {
-    let Some(binary) = variable("CROSSTIE_BIN") else {
-        println!("NOT RUN: the kill loop (CROSSTIE_BIN is not set)");
-        return;
-    };
     let test = on_each_database(async |database| {
-        let (world, mut process) = set_up(database, PathBuf::from(&binary)).await;
+        let Some((world, mut process)) = set_up(database).await else { return };
         process.start();
         world.ready().await;
         let mut couriers = JoinSet::new();
@@ -327,13 +282,13 @@ async fn a_hub_that_is_killed_again_and_again_loses_nothing_and_does_nothing_twi
         .await;
         check_billing(&world, &sold).await;
         check_inbox(&world, &store).await;
+        check_runs(&store).await;
         if let Some(Err(error)) = couriers.try_join_next() {
             panic!("a webhook was refused: {error}");
         }
         couriers.shutdown().await;
         process.kill().await;
         store.close().await.expect("it closes");
-        std::fs::remove_dir_all(&process.folder).expect("the folder goes");
     });
     LocalSet::new().run_until(test).await;
 }
@@ -350,7 +305,7 @@ async fn check_billing(world: &World, sold: &[(String, String)]) {
     assert_eq!(invoices.len(), sold.len(), "one invoice for each accepted milestone");
     let query = "query($order: ID!, $milestone: ID!) { serviceOrder(id: $order) { status billingReference } \
                  node(id: $milestone) { ... on Milestone { billing invoices { status billingReference } } } }";
-    let mut references = std::collections::BTreeSet::new();
+    let mut references = BTreeSet::new();
     for (order, milestone) in sold {
         assert_eq!(invoices.iter().filter(|of| **of == json!(milestone)).count(), 1, "{milestone}");
         let data = world.ask(query, &json!({ "order": order, "milestone": milestone })).await;
@@ -382,5 +337,18 @@ async fn check_inbox(world: &World, store: &Store) {
             let done = matches!(found.status, InboundStatus::Processed | InboundStatus::Ignored);
             assert!(done, "{key} of {vendor} is {:?}: {:?}", found.status, found.error_message);
         }
+    }
+}
+
+/// A run that a kill cut short is not at work any more: of one kind of record only the newest run may be.
+async fn check_runs(store: &Store) {
+    let runs = runs(store).await;
+    assert!(!runs.is_empty(), "there were scheduled readings");
+    let mut newest = BTreeMap::new();
+    for run in &runs {
+        newest.insert((run.connection_id, run.entity), run.id);
+    }
+    for run in runs.iter().filter(|run| run.status == RunStatus::Running) {
+        assert_eq!(newest[&(run.connection_id, run.entity)], run.id, "cut short and left at work: {run:?}");
     }
 }

@@ -1,11 +1,18 @@
 //! Journeys through the real server, and the rules that the workspace holds itself to.
 
+mod access;
 mod api;
 mod arrows;
+mod command_line;
+mod errors;
+mod ingest;
 mod kill;
 mod paging;
 mod runs;
+mod scope;
 mod store;
+mod subscription;
 mod support;
+mod surface;
 mod tidy;
 mod webhooks;

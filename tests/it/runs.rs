@@ -23,6 +23,7 @@ use crosstie_store::{
     pipeline::{OpportunityColumn, opportunities},
 };
 use crosstie_sync::{ConnectionSetup, Connections, Engine};
+use sea_orm::ConnectionTrait;
 use serde_json::{Value as Json, json};
 
 use crate::support::{Database, HostedVendor, on_each_database};
@@ -73,6 +74,12 @@ impl Scene {
         page.rows.into_iter().map(|(row, _)| row).collect()
     }
 
+    /// Kind, id and code of the rows that wait.
+    async fn parked(&self) -> Vec<(Entity, String, String)> {
+        let parked = parked_rows(self.app.store(), 10).await.expect("they can be read");
+        parked.into_iter().map(|row| (row.entity, row.remote_id, row.code)).collect()
+    }
+
     /// Status and code of every run, the first first.
     async fn history(&self) -> Vec<(RunStatus, Option<String>, i32)> {
         let request = PageRequest {
@@ -85,14 +92,22 @@ impl Scene {
     }
 }
 
-fn create_deal(hubspot: &mut HubspotFake, name: &str, stage: &str, at: Instant) {
+/// Makes a record at HubSpot; its id.
+fn create(hubspot: &mut HubspotFake, objects: &str, body: &Json, at: Instant) -> String {
     let headers = vec![("authorization".to_owned(), "Bearer operator".to_owned())];
+    let url = format!("https://api.hubapi.com/crm/v3/objects/{objects}");
+    let request = HttpRequest { method: Method::Post, url, headers, body: body.to_string().into_bytes() };
+    let answer = hubspot.respond(&request, at);
+    assert_eq!(answer.status, 201);
+    let made: Json = serde_json::from_slice(&answer.body).expect("JSON");
+    made["id"].as_str().expect("an id").to_owned()
+}
+
+fn create_deal(hubspot: &mut HubspotFake, name: &str, stage: &str, at: Instant) {
     let body = json!({ "properties": {
         "dealname": name, "dealstage": stage, "amount": "10.00", "deal_currency_code": "USD", "pipeline": "default",
     } });
-    let url = "https://api.hubapi.com/crm/v3/objects/deals".to_owned();
-    let request = HttpRequest { method: Method::Post, url, headers, body: body.to_string().into_bytes() };
-    assert_eq!(hubspot.respond(&request, at).status, 201);
+    create(hubspot, "deals", &body, at);
 }
 
 fn hubspot_with(database: &Database, deals: &[(&str, &str)]) -> HubspotFake {
@@ -168,15 +183,19 @@ async fn a_vendor_that_is_too_slow_fails_the_run_and_not_the_hub() {
     .await;
 }
 
-/// Changes one deal on its way into what no HubSpot documents.
+/// Changes one deal, and every company, on its way into what no HubSpot documents.
 struct Garbling {
     inner: MemoryTransport<HubspotFake>,
 }
 
 impl Garbling {
     async fn garbled(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
+        let is_company = request.method == Method::Get && request.url.contains("/objects/companies/");
         let mut answer = self.inner.send(request).await?;
         let mut body: Json = serde_json::from_slice(&answer.body).unwrap_or_default();
+        if is_company {
+            body["properties"] = json!("not an object");
+        }
         let rows = body.get_mut("results").and_then(Json::as_array_mut).into_iter().flatten();
         for row in rows.filter(|row| row["properties"]["dealname"] == "Broken") {
             row["properties"] = json!("not an object");
@@ -226,6 +245,118 @@ async fn a_stage_that_is_not_mapped_keeps_the_name_that_the_vendor_gives_it() {
         assert_eq!((run.status, run.rows_parked), (RunStatus::Succeeded, 0));
         let found = scene.opportunities().await;
         assert_eq!((found[0].stage, found[0].native_stage.as_deref()), (None, Some("stage-77")));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_rows_refer_to_and_that_cannot_be_mapped_parks_under_its_own_kind() {
+    on_each_database(async |database| {
+        let mut hubspot = HubspotFake::new(None, Secret::new("x"), 1);
+        let now = database.clock.now();
+        let company = create(&mut hubspot, "companies", &json!({ "properties": { "name": "Acme" } }), now);
+        let kind = json!([{ "associationCategory": "HUBSPOT_DEFINED", "associationTypeId": 5 }]);
+        let deal = json!({
+            "properties": { "dealname": "Rollout", "dealstage": "closedwon", "pipeline": "default" },
+            "associations": [{ "to": { "id": company }, "types": kind }],
+        });
+        create(&mut hubspot, "deals", &deal, now);
+        database.clock.advance(10_000);
+        let hubspot = Arc::new(Mutex::new(hubspot));
+        let scene = scene(database, None, Arc::new(Garbling { inner: memory(database, &hubspot) })).await;
+        let run = scene.pull().await;
+        assert_eq!((run.status, run.rows_changed, run.rows_parked), (RunStatus::Succeeded, 1, 1));
+        let found = scene.opportunities().await;
+        assert_eq!((found[0].name.as_str(), found[0].account_id), ("Rollout", None));
+        let parked = scene.parked().await;
+        assert_eq!(parked, [(Entity::Account, company, "SHAPE".to_owned())]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_that_databases_do_not_like_are_taken_all_the_same() {
+    on_each_database(async |database| {
+        let long = "x".repeat(6_000);
+        let deals = [("Null\u{0}Name", "closedwon"), (long.as_str(), "closedwon"), ("Plain", "closedwon")];
+        let hubspot = Arc::new(Mutex::new(hubspot_with(database, &deals)));
+        let scene = scene(database, None, Arc::new(memory(database, &hubspot))).await;
+        let run = scene.pull().await;
+        assert_eq!((run.status, run.rows_changed, run.rows_parked), (RunStatus::Succeeded, 3, 0));
+        let names: Vec<_> = scene.opportunities().await.into_iter().map(|row| row.name).collect();
+        assert_eq!(names, ["Null\u{fffd}Name".to_owned(), "Plain".to_owned(), long]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_its_process_left_unfinished_is_ended_by_the_next_one() {
+    on_each_database(async |database| {
+        let hubspot = Arc::new(Mutex::new(hubspot_with(database, &[])));
+        let scene = scene(database, None, Arc::new(memory(database, &hubspot))).await;
+        let done = scene.pull().await;
+        let store = scene.app.store();
+        let tx = store.begin().await.expect("a transaction begins");
+        let dead = SyncRunRecord { id: tx.new_id(), status: RunStatus::Running, finished_at: None, ..done };
+        tx.save_run(&dead).await.expect("saved");
+        tx.commit().await.expect("it commits");
+        scene.pull().await;
+        let history = scene.history().await;
+        assert_eq!(history[1], (RunStatus::Failed, Some("INTERRUPTED".to_owned()), 1));
+        assert!(history.iter().all(|(status, ..)| *status != RunStatus::Running), "{history:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kind_of_record_is_read_by_one_at_a_time_and_given_back_at_once() {
+    on_each_database(async |database| {
+        let hubspot = Arc::new(Mutex::new(hubspot_with(database, &[("Rollout", "closedwon")])));
+        let one = scene(database, None, Arc::new(memory(database, &hubspot))).await;
+        let other = scene(database, None, Arc::new(memory(database, &hubspot))).await;
+        assert_eq!(one.pull().await.rows_changed, 1);
+        assert_eq!(other.pull().await.status, RunStatus::Succeeded, "the place is free at once");
+
+        let connection = one.engine.connections().named("hubspot").expect("it is configured");
+        let name = format!("pull:{}:opportunity", connection.record.id);
+        let store = one.app.store();
+        let lease = store.lease(&name, "somebody", 3_000).await.expect("asked").expect("taken");
+        let declared = connection.reads().find(|declared| declared.entity == Entity::Opportunity).expect("it is read");
+        let refused = one.engine.pull(connection, declared, RunTrigger::Manual).await.expect("the database answers");
+        assert_eq!(refused, None);
+        store.release_lease(&lease).await.expect("given back");
+        assert!(one.engine.pull(connection, declared, RunTrigger::Manual).await.expect("it answers").is_some());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_row_is_mapped_anew_by_another_release_of_its_connector_and_by_no_other() {
+    on_each_database(async |database| {
+        let hubspot = Arc::new(Mutex::new(hubspot_with(database, &[("Broken", "closedwon")])));
+        let scene = scene(database, None, Arc::new(Garbling { inner: memory(database, &hubspot) })).await;
+        scene.pull().await;
+        let parked = scene.parked().await;
+        assert_eq!(parked.len(), 1);
+
+        // What an older release could not read is a whole row to this one.
+        let url = format!("https://api.hubapi.com/crm/v3/objects/deals/{}?properties=dealname,dealstage", parked[0].1);
+        let headers = vec![("authorization".to_owned(), "Bearer operator".to_owned())];
+        let request = HttpRequest { method: Method::Get, url, headers, body: vec![] };
+        let now = database.clock.now();
+        let answer = hubspot.lock().unwrap_or_else(PoisonError::into_inner).respond(&request, now);
+        let raw = String::from_utf8(answer.body).expect("text").replace('\'', "''");
+        let rewrite = database.raw().await;
+        let set = format!("UPDATE parked_rows SET raw = '{raw}'");
+        rewrite.execute_unprepared(&set).await.expect("it is rewritten");
+        scene.engine.retry_parked().await.expect("the database answers");
+        assert_eq!(scene.parked().await.len(), 1, "this release has tried it");
+
+        let set = "UPDATE parked_rows SET mapping_version = '0.0.1'";
+        rewrite.execute_unprepared(set).await.expect("it is rewritten");
+        scene.engine.retry_parked().await.expect("the database answers");
+        assert_eq!(scene.parked().await, []);
+        assert_eq!(scene.opportunities().await[0].name, "Broken");
     })
     .await;
 }

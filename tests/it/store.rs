@@ -1,5 +1,10 @@
 //! The inbox, the effect ledger, the relay and the versions, on both databases.
 
+mod keeping;
+mod lists;
+mod order;
+mod refusal;
+
 use std::collections::{BTreeSet, HashMap};
 
 use crosstie_domain::{

@@ -2,7 +2,7 @@
 // Usage: node graphql-http-audit.mjs [address] [token], or CROSSTIE_URL and CROSSTIE_TOKEN. The token needs schema:read.
 import { auditServer } from "graphql-http";
 
-const url = process.argv[2] ?? process.env.CROSSTIE_URL ?? "http://127.0.0.1:4000/graphql";
+const url = process.argv[2] ?? process.env.CROSSTIE_URL ?? "http://127.0.0.1:8080/graphql";
 const token = process.argv[3] ?? process.env.CROSSTIE_TOKEN;
 
 const fetchFn = (address, init = {}) => {

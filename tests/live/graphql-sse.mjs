@@ -4,7 +4,7 @@
 import { createClient } from "graphql-sse";
 
 const { CROSSTIE_TOKEN: token, DOCUMENT: query } = process.env;
-const url = process.env.CROSSTIE_URL ?? "http://127.0.0.1:4000/graphql";
+const url = process.env.CROSSTIE_URL ?? "http://127.0.0.1:8080/graphql";
 const count = Number(process.env.COUNT ?? Infinity);
 const timeoutMs = Number(process.env.TIMEOUT_MS ?? 10_000);
 const variables = JSON.parse(process.env.VARIABLES ?? "{}");

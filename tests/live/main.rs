@@ -7,11 +7,10 @@ mod localstripe;
 mod support;
 mod tryton;
 
-use std::time::Duration;
-
 use crosstie_app::SystemClock;
 use crosstie_domain::Clock;
 use serde_json::Value as Json;
+use support::until;
 
 /// Where a server is; `None` and a line about it when one of these is not in the environment.
 fn server<const N: usize>(names: [&str; N]) -> Option<[String; N]> {
@@ -26,17 +25,6 @@ fn server<const N: usize>(names: [&str; N]) -> Option<[String; N]> {
 /// A word that nothing else on the server has in its name.
 fn new_tag() -> String {
     format!("live-{}", SystemClock::default().new_uuid().simple())
-}
-
-/// Repeats a question until the answer is there, for at most a minute.
-async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    for _ in 0..600 {
-        if let Some(answer) = ask().await {
-            return answer;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("{what}: not within a minute");
 }
 
 fn text(value: &Json) -> String {

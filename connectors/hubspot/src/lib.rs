@@ -39,9 +39,11 @@ static DESCRIPTOR: Descriptor = Descriptor {
     arms: &[Arm::Crm],
     auth: &[AuthMode::Bearer, AuthMode::OAuth2Refresh { token_path: "/oauth/v1/token" }],
     default_base_url: Some("https://api.hubapi.com"),
+    // An app has 100 calls in any 10 seconds, and apart from these 5 searches in any second. A burst counts on top of
+    // the rate, so both together stay below.
     budgets: &[
-        RateBudget { bucket: "crm", per_second: 10, burst: 100 },
-        RateBudget { bucket: "search", per_second: 5, burst: 5 },
+        RateBudget { bucket: "crm", per_second: 9, burst: 10 },
+        RateBudget { bucket: "search", per_second: 3, burst: 2 },
     ],
     reads: &[
         ReadEntity {

@@ -43,7 +43,7 @@ pub(crate) fn account(company: &Company, bag: &mut Bag) -> Claim {
         (None, None) => bag.text("name", "id", Some(&format!("Company {}", company.id))),
     };
     let domain = bag.text("domain", "properties.domain", domain.as_deref());
-    Claim::Account(AccountClaim { name, domain, billing_email: None })
+    Claim::Account(AccountClaim { account: None, name, domain, billing_email: None })
 }
 
 /// A property that holds something; HubSpot writes an empty one as null or as an empty text.

@@ -151,6 +151,7 @@ fn a_company_becomes_an_account() {
     let company = observed(Entity::Account, Value::Null, fixture(COMPANY));
     assert_eq!(company.key.version.as_deref(), Some("2026-11-19T07:45:12.008Z"));
     let expected = AccountClaim {
+        account: None,
         name: Some("Northwind Håndel".to_owned()),
         domain: Some("northwind.example".to_owned()),
         billing_email: None,

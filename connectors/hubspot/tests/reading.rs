@@ -285,6 +285,29 @@ async fn a_refresh_token_signs_in_too() {
     assert_eq!(paths, ["/oauth/v1/token", "/crm/v3/objects/deals"]);
 }
 
+#[tokio::test]
+async fn a_refresh_token_that_is_refused_needs_a_person_in_either_shape() {
+    for body in [json!({ "status": "BAD_REFRESH_TOKEN" }), json!({ "error": "invalid_grant" })] {
+        let account = Account::with(Credentials::OAuth2Refresh {
+            client_id: "app".to_owned(),
+            client_secret: Secret::new("client-secret"),
+            refresh_token: Secret::new("revoked"),
+        });
+        account.fake().fail_next(HttpResponse::json(400, &body));
+        assert_eq!(Hubspot.probe(&account.net).await, Err(Fault::NeedsReauth), "{body}");
+    }
+}
+
+#[test]
+fn no_window_holds_more_calls_than_the_vendor_allows() {
+    let most = |bucket: &str, seconds| {
+        let budget = Hubspot.descriptor().budgets.iter().find(|budget| budget.bucket == bucket);
+        budget.expect("a budget").most_calls_in(seconds)
+    };
+    assert!(most("crm", 10) <= 100);
+    assert!(most("search", 1) <= 5);
+}
+
 #[test]
 fn each_write_sets_off_one_delivery_that_the_connector_accepts() {
     let account = Account::new();

@@ -73,6 +73,16 @@ pub(crate) fn refusal(answer: &Answer) -> Fault {
     Fault::rejected(error.param.unwrap_or_default(), message)
 }
 
+/// Whether Stripe refused because it has no e-mail address of the customer. No code is documented for that, so it is
+/// told by the parameter or the words.
+pub(crate) fn lacks_email(answer: &Answer) -> bool {
+    if answer.status() != 400 {
+        return false;
+    }
+    let StripeError { code, param, message, .. } = error_of(answer);
+    [code, param, message].into_iter().flatten().any(|text| text.to_ascii_lowercase().contains("email"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::object_path;

@@ -7,7 +7,7 @@ use crosstie_sdk::{
     domain::{
         CivilDate, Currency, Money,
         billing::{InvoiceClaim, InvoiceLineClaim, InvoiceStatus},
-        ids::InvoiceId,
+        ids::{AccountId, InvoiceId},
         pipeline::AccountClaim,
     },
 };
@@ -23,7 +23,10 @@ pub(crate) fn customer(wire: &Customer, bag: &mut Bag) -> Result<AccountClaim, U
         (None, Some(email)) => ("email", email.to_owned()),
         (None, None) => ("id", format!("Customer {}", wire.id)),
     };
+    let ours = wire.metadata.as_ref().and_then(|metadata| metadata.get("crosstie_account"));
+    let ours = ours.map(|text| text.parse::<AccountId>()).transpose();
     Ok(AccountClaim {
+        account: bag.take("account", "metadata.crosstie_account", ours),
         name: bag.text("name", path, Some(&name)),
         domain: None,
         billing_email: bag.text("billing_email", "email", wire.email.as_deref()),

@@ -148,11 +148,13 @@ async fn issue_invoice(net: &Net, key: &EffectKey, wanted: &IssueInvoice, custom
 }
 
 /// The draft comes before its item: an item without an invoice would go onto whatever invoice comes next.
+///
+/// It is one that can be mailed, with a due date, unless Stripe says that it has no e-mail address of the customer;
+/// what the hub knows of one does not count. Then it is one that a person has to see to: Stripe takes no due date for
+/// it, and `auto_advance` keeps it from being charged. Another key is used, since Stripe binds keys to parameters.
 async fn draft(net: &Net, key: &EffectKey, wanted: &IssueInvoice, customer: &str) -> Result<Invoice, Fault> {
-    let form = [
+    let common = [
         pair("customer", customer),
-        pair("collection_method", "send_invoice"),
-        pair("days_until_due", "30"),
         pair("pending_invoice_items_behavior", "exclude"),
         pair("auto_advance", "false"),
         pair("description", &wanted.title),
@@ -161,12 +163,22 @@ async fn draft(net: &Net, key: &EffectKey, wanted: &IssueInvoice, customer: &str
         pair("metadata[crosstie_milestone]", &wanted.milestone.to_string()),
         pair("metadata[crosstie_effect]", key.as_str()),
     ];
-    api::post(net, "/v1/invoices", &format!("{}:draft", key.as_str()), &form).await?.json_or(api::refusal)
+    let to_mail = [pair("collection_method", "send_invoice"), pair("days_until_due", "30")];
+    let form = [&common[..], &to_mail].concat();
+    let answer = api::post(net, "/v1/invoices", &format!("{}:draft", key.as_str()), &form).await?;
+    if !api::lacks_email(&answer) {
+        return answer.json_or(api::refusal);
+    }
+    let form = [&common[..], &[pair("collection_method", "charge_automatically")]].concat();
+    let key = format!("{}:draft-without-email", key.as_str());
+    api::post(net, "/v1/invoices", &key, &form).await?.json_or(api::refusal)
 }
 
 async fn finalize(net: &Net, key: &EffectKey, id: &str) -> Result<Invoice, Fault> {
     let path = api::object_path("invoices", id).ok_or(Fault::Gone)?;
-    let answer = api::post(net, format!("{path}/finalize"), &format!("{}:finalize", key.as_str()), &[]).await?;
+    // Said once more, since from here on Stripe would charge by itself.
+    let form = [pair("auto_advance", "false")];
+    let answer = api::post(net, format!("{path}/finalize"), &format!("{}:finalize", key.as_str()), &form).await?;
     if answer.is_success() {
         return answer.json();
     }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 pub(crate) const MODEL: &str = "party.party";
-const FIELDS: &[&str] = &["name", "website", "email"];
+const FIELDS: &[&str] = &["code", "name", "website", "email"];
 
 /// Reads parties.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +46,7 @@ impl Reader for AccountReader {
 
     fn map(&self, wire: &Party, _settings: &Settings, bag: &mut Bag) -> Result<Claim, Unmappable> {
         Ok(Claim::Account(AccountClaim {
+            account: bag.take("account", "code", mapping::hub_account(&wire.code)),
             name: bag.take("name", "name", mapping::text(&wire.name)),
             domain: bag.take("domain", "website", mapping::domain(&wire.website)),
             billing_email: bag.take("billing_email", "email", mapping::text(&wire.email)),

@@ -3,8 +3,12 @@
 use crosstie_sdk::{
     RowKey, Settings,
     domain::{
-        CivilDate, Currency, Money, billing::InvoiceLineClaim, billing::InvoiceStatus, ids::InvoiceId,
-        money::UnknownCurrency, pipeline::OpportunityStage,
+        CivilDate, Currency, Money,
+        billing::InvoiceLineClaim,
+        billing::InvoiceStatus,
+        ids::{AccountId, InvoiceId},
+        money::UnknownCurrency,
+        pipeline::OpportunityStage,
     },
 };
 
@@ -109,6 +113,11 @@ pub(crate) fn lines(
 pub(crate) fn hub_invoice(comment: &Field<String>) -> Result<Option<InvoiceId>, String> {
     let comment = wire::value(comment)?.map_or("", String::as_str);
     Ok(comment.split_whitespace().find_map(|word| word.parse().ok()))
+}
+
+/// The hub's own id, when the code is one.
+pub(crate) fn hub_account(code: &Field<String>) -> Result<Option<AccountId>, String> {
+    Ok(wire::value(code)?.and_then(|code| code.parse().ok()))
 }
 
 /// The internet domain of a web address: `https://www.acme.example/about` gives `acme.example`.

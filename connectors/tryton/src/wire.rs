@@ -146,6 +146,9 @@ pub(crate) struct Party {
     /// Id and times.
     #[serde(flatten)]
     pub(crate) stamp: Stamp,
+    /// Its code; the hub's id on those that the hub made.
+    #[serde(default)]
+    pub(crate) code: Field<String>,
     /// Name.
     pub(crate) name: Field<String>,
     /// Its first web address.

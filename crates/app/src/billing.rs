@@ -1,6 +1,7 @@
 //! What became of orders and invoices at billing.
 
 use crosstie_domain::{
+    Instant, Refusal, UserErrorCode,
     access::{AuthContext, RowScope},
     billing::{InvoiceRecord, InvoiceStatus, ServiceOrderStatus},
     contracts::SowStatus,
@@ -13,7 +14,7 @@ use crosstie_store::{
     integration::{ClaimedEffect, EffectOutcome, Identity},
 };
 
-use crate::{App, AppError, contracts::publish, ingest::is_issued};
+use crate::{App, AppError, Decision, contracts::publish, ingest::is_issued};
 
 /// What came of sending an effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub enum SendOutcome {
         remote_id: String,
         /// The customer's id at the other system.
         customer_remote_id: Option<String>,
+        /// When it was asked for: what was read there since is newer.
+        asked_at: Instant,
     },
     /// Refused for good, or to be tried again.
     NotDone(EffectOutcome),
@@ -64,21 +67,58 @@ impl App {
                     rejected(tx, effect).await?;
                 }
             }
-            SendOutcome::Done { remote_id, customer_remote_id } => {
+            SendOutcome::Done { remote_id, customer_remote_id, asked_at } => {
                 tx.effect_ended(effect, &EffectOutcome::Done { remote_id: remote_id.clone() }).await?;
                 if let Some(customer) = customer_remote_id {
                     let account = effect.intent.customer().account.to_string();
-                    link(tx, effect, Entity::Account, (customer, account)).await?;
+                    link(tx, effect, Entity::Account, (customer, account), *asked_at).await?;
                 }
                 match &effect.intent {
-                    Intent::PlaceOrder(intent) => acknowledged(tx, effect, (intent.order, remote_id)).await?,
+                    Intent::PlaceOrder(intent) => {
+                        acknowledged(tx, effect, (intent.order, remote_id), *asked_at).await?
+                    }
                     Intent::IssueInvoice(intent) => {
-                        link(tx, effect, Entity::Invoice, (remote_id, intent.invoice.to_string())).await?;
+                        link(tx, effect, Entity::Invoice, (remote_id, intent.invoice.to_string()), *asked_at).await?;
                     }
                 }
             }
         }
         Ok(())
+    }
+
+    /// Has a refused effect sent again, under its old key, after what was wrong at billing has been put right.
+    ///
+    /// # Errors
+    /// [`AppError`] when no decision could be made; a refusal is a decision.
+    pub async fn send_again(&self, key: &str) -> Result<Decision<()>, AppError> {
+        let tx = self.store().begin().await?;
+        let Some(record_id) = tx.effect_again(key).await? else {
+            let message = "No refused effect has this key.";
+            return Ok(Err(vec![Refusal::new("key", UserErrorCode::NotFound, message)]));
+        };
+        let system = AuthContext::system();
+        if let Ok(id) = record_id.parse::<ServiceOrderId>()
+            && let Some(mut order) = billing::service_orders_by_ids(&tx, &RowScope::All, &[id]).await?.pop()
+        {
+            order.status = ServiceOrderStatus::Pending;
+            order.rejection = None;
+            order.version += 1;
+            order.updated_at = tx.now();
+            tx.save_service_order(&order).await?;
+            publish(&tx, &system, Entity::ServiceOrder, (&record_id, order.version), "service_order_sent_again")
+                .await?;
+        } else if let Ok(id) = record_id.parse::<InvoiceId>()
+            && let Some(mut invoice) = billing::invoices_by_ids(&tx, &RowScope::All, &[id]).await?.pop()
+        {
+            invoice.status = Some(InvoiceStatus::Requested);
+            invoice.rejection = None;
+            invoice.version += 1;
+            invoice.updated_at = tx.now();
+            tx.save_invoice(&invoice).await?;
+            publish(&tx, &system, Entity::Invoice, (&record_id, invoice.version), "invoice_requested_again").await?;
+        }
+        tx.commit().await?;
+        Ok(Ok(()))
     }
 }
 
@@ -88,6 +128,7 @@ async fn link(
     effect: &ClaimedEffect,
     entity: Entity,
     (remote_id, record_id): (&str, String),
+    asked_at: Instant,
 ) -> Result<(), AppError> {
     let known = crosstie_store::integration::identity(tx, effect.connection_id, entity, remote_id).await?;
     if known.is_some() {
@@ -99,7 +140,7 @@ async fn link(
         remote_id: remote_id.to_owned(),
         record_id,
         remote_version: None,
-        last_seen_at: tx.now(),
+        last_seen_at: asked_at,
     };
     Ok(tx.save_identity(&identity).await?)
 }
@@ -108,9 +149,10 @@ async fn acknowledged(
     tx: &Tx,
     effect: &ClaimedEffect,
     (order_id, remote_id): (ServiceOrderId, &str),
+    asked_at: Instant,
 ) -> Result<(), AppError> {
     let system = AuthContext::system();
-    link(tx, effect, Entity::ServiceOrder, (remote_id, order_id.to_string())).await?;
+    link(tx, effect, Entity::ServiceOrder, (remote_id, order_id.to_string()), asked_at).await?;
     let Some(mut order) = billing::service_orders_by_ids(tx, &RowScope::All, &[order_id]).await?.pop() else {
         return Ok(());
     };
@@ -181,6 +223,8 @@ pub(crate) async fn follow_invoice(tx: &Tx, auth: &AuthContext, invoice: &Invoic
     publish(tx, auth, Entity::Milestone, (&milestone.id.to_string(), milestone.version), event).await?;
 
     let Some(order_id) = invoice.service_order_id else { return Ok(()) };
+    // Invoices of one order that change at the same time are counted one after the other.
+    tx.lock_service_order(order_id).await?;
     let Some(mut order) = billing::service_orders_by_ids(tx, &RowScope::All, &[order_id]).await?.pop() else {
         return Ok(());
     };

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::{
     App, AppError, Decision,
-    idempotency::{Request, lost_race, stale},
+    idempotency::{Request, decided, stale},
 };
 
 /// A statement of work to be drafted.
@@ -70,18 +70,18 @@ impl App {
     /// # Errors
     /// [`AppError`] when no decision could be made; a refusal is a decision.
     pub async fn create_sow(&self, auth: &AuthContext, input: CreateSow) -> Result<Decision<SowRecord>, AppError> {
-        lost_race(self.try_create_sow(auth, input).await)
+        decided(|| self.try_create_sow(auth, &input)).await
     }
 
-    async fn try_create_sow(&self, auth: &AuthContext, input: CreateSow) -> Result<Decision<SowRecord>, AppError> {
+    async fn try_create_sow(&self, auth: &AuthContext, input: &CreateSow) -> Result<Decision<SowRecord>, AppError> {
         let tx = self.store().begin().await?;
-        let request = Request::new("createSow", input.idempotency_key.as_deref(), &input);
+        let request = Request::new("createSow", input.idempotency_key.as_deref(), input);
         match request.earlier(&tx, auth).await? {
             Err(refusals) => return Ok(Err(refusals)),
             Ok(Some(earlier)) => return sow_again(&tx, auth, &earlier).await,
             Ok(None) => {}
         }
-        let mut refusals = check_texts(&input);
+        let mut refusals = check_texts(input);
         let opportunity = pipeline::opportunities_by_ids(&tx, &auth.rows, &[input.opportunity_id]).await?.pop();
         let account_id = match &opportunity {
             None => {
@@ -152,12 +152,12 @@ impl App {
     /// # Errors
     /// [`AppError`] when no decision could be made; a refusal is a decision.
     pub async fn sign_sow(&self, auth: &AuthContext, input: SignSow) -> Result<Decision<SowRecord>, AppError> {
-        lost_race(self.try_sign_sow(auth, input).await)
+        decided(|| self.try_sign_sow(auth, &input)).await
     }
 
-    async fn try_sign_sow(&self, auth: &AuthContext, input: SignSow) -> Result<Decision<SowRecord>, AppError> {
+    async fn try_sign_sow(&self, auth: &AuthContext, input: &SignSow) -> Result<Decision<SowRecord>, AppError> {
         let tx = self.store().begin().await?;
-        let request = Request::new("signSow", input.idempotency_key.as_deref(), &input);
+        let request = Request::new("signSow", input.idempotency_key.as_deref(), input);
         match request.earlier(&tx, auth).await? {
             Err(refusals) => return Ok(Err(refusals)),
             Ok(Some(earlier)) => return sow_again(&tx, auth, &earlier).await,

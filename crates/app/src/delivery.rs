@@ -3,7 +3,7 @@
 use crosstie_domain::{
     CivilDate, Refusal, UserErrorCode,
     access::{AuthContext, RowScope},
-    billing::{InvoiceRecord, InvoiceStatus},
+    billing::{InvoiceRecord, InvoiceStatus, ServiceOrderStatus},
     delivery::{MilestoneAcceptance, MilestoneBilling, MilestoneRecord},
     ids::MilestoneId,
     integration::{EffectKey, Entity, Intent, IssueInvoice},
@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::{
     App, AppError, Decision,
     contracts::{customer, publish},
-    idempotency::{Request, lost_race, stale},
+    idempotency::{Request, decided, stale},
 };
 
 /// The customer's acceptance of a milestone.
@@ -42,16 +42,16 @@ impl App {
         auth: &AuthContext,
         input: AcceptMilestone,
     ) -> Result<Decision<MilestoneRecord>, AppError> {
-        lost_race(self.try_accept_milestone(auth, input).await)
+        decided(|| self.try_accept_milestone(auth, &input)).await
     }
 
     async fn try_accept_milestone(
         &self,
         auth: &AuthContext,
-        input: AcceptMilestone,
+        input: &AcceptMilestone,
     ) -> Result<Decision<MilestoneRecord>, AppError> {
         let tx = self.store().begin().await?;
-        let request = Request::new("acceptMilestone", input.idempotency_key.as_deref(), &input);
+        let request = Request::new("acceptMilestone", input.idempotency_key.as_deref(), input);
         let repeated = match request.earlier(&tx, auth).await? {
             Err(refusals) => return Ok(Err(refusals)),
             Ok(earlier) => earlier.is_some(),
@@ -74,6 +74,10 @@ impl App {
         let order = billing::service_orders_of(&tx, &RowScope::All, &[sow.id]).await?.pop();
         let order = match (milestone.check_acceptance(sow.status), order) {
             (Err(refusal), _) => return Ok(Err(vec![refusal])),
+            (Ok(()), Some(order)) if order.status == ServiceOrderStatus::Rejected => {
+                let message = "The billing system refused the service order: nothing can be billed until it took it.";
+                return Ok(Err(vec![Refusal::new("milestoneId", UserErrorCode::InvalidTransition, message)]));
+            }
             (Ok(()), Some(order)) => order,
             (Ok(()), None) => {
                 let message = "The statement of work has no service order.";

@@ -15,6 +15,8 @@ pub(crate) struct Request<'a> {
 }
 
 const MAX_KEY: usize = 255;
+/// How often a decision is tried while others change the same records.
+const ATTEMPTS: usize = 5;
 
 impl<'a> Request<'a> {
     /// A request: its operation, its key and all that was asked.
@@ -26,8 +28,8 @@ impl<'a> Request<'a> {
     /// The record that an earlier request with this key came to; `Ok(None)` when this is the first.
     pub(crate) async fn earlier(&self, tx: &Tx, auth: &AuthContext) -> Result<Decision<Option<String>>, AppError> {
         let Some(key) = self.key else { return Ok(Ok(None)) };
-        if key.is_empty() || key.len() > MAX_KEY {
-            let message = format!("An idempotency key has 1 to {MAX_KEY} characters.");
+        if key.is_empty() || key.len() > MAX_KEY || key.contains('\0') {
+            let message = format!("An idempotency key has 1 to {MAX_KEY} bytes, none of them NUL.");
             return Ok(Err(vec![Refusal::new("idempotencyKey", UserErrorCode::Invalid, message)]));
         }
         match tx.kept_answer(auth.principal, key).await? {
@@ -53,16 +55,21 @@ impl<'a> Request<'a> {
 /// The version that the asker read is not the one that is there now.
 pub(crate) fn stale(current: i32) -> Refusal {
     let message = format!("The record changed since you read it; it is at version {current} now. Read it again.");
-    Refusal::new("expectedVersion", UserErrorCode::Conflict, message)
+    Refusal { current_version: Some(current), ..Refusal::new("expectedVersion", UserErrorCode::Conflict, message) }
 }
 
-/// Turns a lost race into the refusal that a retry answers.
-pub(crate) fn lost_race<T>(result: Result<Decision<T>, AppError>) -> Result<Decision<T>, AppError> {
-    match result {
-        Err(AppError::Store(StoreError::Conflict)) => {
-            let message = "Somebody else changed this at the same time. Read it again, then repeat.";
-            Ok(Err(vec![Refusal::new("", UserErrorCode::Conflict, message)]))
+/// Decides again after a lost race: what the winner wrote then shows, be it the kept answer of the same request or a
+/// newer version. Who loses every time is told to read again.
+pub(crate) async fn decided<T, F>(attempt: impl Fn() -> F) -> Result<Decision<T>, AppError>
+where
+    F: Future<Output = Result<Decision<T>, AppError>>,
+{
+    for _ in 0..ATTEMPTS {
+        match attempt().await {
+            Err(AppError::Store(StoreError::Conflict)) => {}
+            decision => return decision,
         }
-        other => other,
     }
+    let message = "Others change this at the same time. Read it again, then repeat.";
+    Ok(Err(vec![Refusal::new("", UserErrorCode::Conflict, message)]))
 }

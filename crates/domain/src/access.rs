@@ -185,7 +185,7 @@ pub enum RowScope {
 }
 
 /// A principal with all that was found out about it when the request came in.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthContext {
     /// Who acts.
     pub principal: Principal,

@@ -21,6 +21,16 @@ pub enum MilestoneAcceptance {
     Accepted,
 }
 
+impl MilestoneAcceptance {
+    /// The steps that the lifecycle has from here.
+    pub fn available_transitions(self) -> Vec<Self> {
+        match self {
+            Self::Planned => vec![Self::Accepted],
+            Self::Accepted => vec![],
+        }
+    }
+}
+
 /// Whether a milestone has been billed. New values may appear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     billing::InvoiceClaim,
     ids::{
-        AccountId, AssertionId, ConnectionId, InboundEventId, InvoiceId, MilestoneId, ServiceOrderId, SowId, SyncRunId,
+        AccountId, AssertionId, ConnectionId, InboundEventId, InvoiceId, MilestoneId, ParkedId, ServiceOrderId, SowId,
+        SyncRunId,
     },
     money::Money,
     pipeline::{AccountClaim, OpportunityClaim},
@@ -144,6 +145,37 @@ pub struct SyncRunRecord {
     pub started_at: Instant,
     /// When it ended.
     pub finished_at: Option<Instant>,
+}
+
+/// A row of another system that could not be applied. It waits by itself until it comes again and can be.
+#[derive(Debug, Clone, PartialEq, Eq, SimpleObject)]
+#[graphql(name = "ParkedRowRecord")]
+pub struct ParkedRowRecord {
+    /// Identifies the parked row.
+    #[graphql(skip)]
+    pub id: ParkedId,
+    /// The connection that it came through.
+    #[graphql(skip)]
+    pub connection_id: ConnectionId,
+    /// The kind of record that it is.
+    pub entity: Entity,
+    /// Its id at the other system, or a hash of the row when it has none.
+    pub remote_id: String,
+    /// Why it waits: a stable code.
+    pub code: String,
+    /// Why it waits, in words.
+    pub message: String,
+    /// The row as it came.
+    #[graphql(skip)]
+    pub raw: String,
+    /// Version of the connector that could not map it.
+    pub mapping_version: String,
+    /// How often it came and could not be applied.
+    pub attempts: i32,
+    /// When it first came.
+    pub first_seen_at: Instant,
+    /// When it last came.
+    pub last_seen_at: Instant,
 }
 
 /// How an inbound event stands.

@@ -9,6 +9,7 @@ pub mod integration;
 pub mod money;
 pub mod pipeline;
 pub mod refusal;
+mod scalar;
 pub mod time;
 
 pub use ids::Id;

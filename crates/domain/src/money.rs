@@ -4,16 +4,16 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::scalar::text_scalar;
+
 /// A currency by its ISO 4217 code, with the number of decimals that its minor unit has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Currency([u8; 3]);
 
-async_graphql::scalar!(
-    Currency,
-    "Currency",
-    "A currency by its ISO 4217 code, such as `USD`.",
-    "https://www.iso.org/iso-4217-currency-codes.html"
+text_scalar!(
+    Currency as "Currency": "A currency by its ISO 4217 code, such as `USD`.",
+    specified by "https://www.iso.org/iso-4217-currency-codes.html"
 );
 
 /// The text was not three letters of a currency that is in use.
@@ -100,12 +100,25 @@ impl fmt::Display for Currency {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decimal(pub String);
 
-async_graphql::scalar!(
-    Decimal,
-    "Decimal",
-    "An exact decimal number as a string, such as `\"48000.00\"`. Never a float.",
-    "https://scalars.graphql.org/chillicream/decimal"
+text_scalar!(
+    Decimal as "Decimal": "An exact decimal number as a string, such as `\"48000.00\"`. Never a float.",
+    specified by "https://scalars.graphql.org/chillicream/decimal"
 );
+
+impl FromStr for Decimal {
+    type Err = std::convert::Infallible;
+
+    /// Takes any text: whether an amount can be used depends on its currency, and is said beside its field.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// An exact amount in one currency, kept in minor units (cents for USD, yen for JPY, fils for KWD).
 ///

@@ -79,6 +79,9 @@ pub struct OpportunityRecord {
 /// What a system says of an account. A missing field is not spoken of.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountClaim {
+    /// The account in the hub, when the system keeps the id that the hub gave it.
+    #[serde(default)]
+    pub account: Option<AccountId>,
     /// Name.
     pub name: Option<String>,
     /// Internet domain.

@@ -17,8 +17,6 @@ pub enum UserErrorCode {
     TooSmall,
     /// The number is above the bound.
     TooLarge,
-    /// Another record has this value already.
-    Taken,
     /// No such record, or none that you may see.
     NotFound,
     /// The record changed since you read it: read it again, then repeat.
@@ -43,6 +41,8 @@ pub struct Refusal {
     pub message: String,
     /// What is wrong, for a program.
     pub code: UserErrorCode,
+    /// With `CONFLICT`: the version at which the record stands now, when it is known.
+    pub current_version: Option<i32>,
 }
 
 /// All reasons why a mutation changed nothing; never empty when it is an error.
@@ -52,6 +52,6 @@ impl Refusal {
     /// A refusal of one input field, named by its path below `input` with dots: `milestones.0.amount`.
     pub fn new(field: &str, code: UserErrorCode, message: impl Into<String>) -> Self {
         let path = std::iter::once("input").chain(field.split('.').filter(|part| !part.is_empty()));
-        Self { field: path.map(str::to_owned).collect(), message: message.into(), code }
+        Self { field: path.map(str::to_owned).collect(), message: message.into(), code, current_version: None }
     }
 }

@@ -5,6 +5,8 @@ use std::fmt;
 use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 
+use crate::scalar::text_scalar;
+
 /// A moment on the UTC time line, to the microsecond (what both databases keep exactly).
 ///
 /// ```
@@ -17,17 +19,17 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Instant(Timestamp);
 
-async_graphql::scalar!(
-    Instant,
-    "DateTime",
-    "A moment in UTC, written as RFC 3339 with a `Z`, to the microsecond.",
-    "https://scalars.graphql.org/andimarek/date-time"
+text_scalar!(
+    Instant as "DateTime": "A moment in UTC, written as RFC 3339 with a `Z`, to the microsecond.",
+    specified by "https://scalars.graphql.org/andimarek/date-time"
 );
 
 impl Instant {
     /// An instant, cut to whole microseconds.
     pub fn new(at: Timestamp) -> Self {
-        Self(Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at))
+        // Of the very last second the library reads no microseconds.
+        let cut = Timestamp::from_microsecond(at.as_microsecond()).or_else(|_| Timestamp::from_second(at.as_second()));
+        Self(cut.unwrap_or(at))
     }
 
     /// From microseconds since 1970-01-01T00:00:00Z; `None` outside the years -9999 to 9999.
@@ -49,7 +51,8 @@ impl Instant {
     #[must_use]
     pub fn plus_ms(self, ms: i64) -> Self {
         let micros = self.micros().saturating_add(ms.saturating_mul(1_000));
-        Self::from_micros(micros).unwrap_or(self)
+        let end = if ms < 0 { Timestamp::MIN } else { Timestamp::MAX };
+        Self::from_micros(micros).unwrap_or_else(|| Self::new(end))
     }
 
     /// Milliseconds from `earlier` to this moment; negative when it lies after.
@@ -98,11 +101,9 @@ pub trait Clock: Send + Sync {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CivilDate(Date);
 
-async_graphql::scalar!(
-    CivilDate,
-    "Date",
-    "A calendar day without time or zone, `YYYY-MM-DD`.",
-    "https://scalars.graphql.org/andimarek/local-date"
+text_scalar!(
+    CivilDate as "Date": "A calendar day without time or zone, `YYYY-MM-DD`.",
+    specified by "https://scalars.graphql.org/andimarek/local-date"
 );
 
 const EPOCH: Date = jiff::civil::date(1970, 1, 1);
@@ -146,5 +147,28 @@ impl std::str::FromStr for CivilDate {
 
     fn from_str(text: &str) -> Result<Self, jiff::Error> {
         text.parse().map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_moved_too_far_stays_at_the_end_of_the_time_line() {
+        let now: Instant = "2026-11-23T10:00:00Z".parse().unwrap();
+        let (first, last) = (Instant::new(Timestamp::MIN), Instant::new(Timestamp::MAX));
+        for (from, ms, expected) in [
+            (now, 1_500, "2026-11-23T10:00:01.5Z".parse().unwrap()),
+            (now, -1_500, "2026-11-23T09:59:58.5Z".parse().unwrap()),
+            (now, i64::MAX, last),
+            (now, i64::MIN, first),
+            (now, 400_000 * 365 * 86_400_000, last),
+            (last, 1, last),
+            (first, -1, first),
+        ] {
+            assert_eq!(from.plus_ms(ms), expected, "{from} {ms}");
+            assert_eq!(Instant::from_micros(expected.micros()), Some(expected), "what is kept reads back");
+        }
     }
 }

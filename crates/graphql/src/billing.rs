@@ -87,7 +87,7 @@ impl ServiceOrder {
 
     /// The billing system that has it.
     async fn connection(&self, ctx: &Context<'_>) -> Result<Option<ConnectedSystem>> {
-        let found = access(ctx, Permission::IntegrationRead)?;
+        let found = access(ctx, ConnectedSystem::PERMISSION)?;
         let connection = self.0.one(
             "connection",
             |order| Some(order.connection_id),
@@ -199,7 +199,7 @@ impl Invoice {
 
     /// The billing system that keeps it.
     async fn connection(&self, ctx: &Context<'_>) -> Result<Option<ConnectedSystem>> {
-        let found = access(ctx, Permission::IntegrationRead)?;
+        let found = access(ctx, ConnectedSystem::PERMISSION)?;
         let connection = self.0.one(
             "connection",
             |invoice| Some(invoice.connection_id),

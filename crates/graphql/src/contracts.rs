@@ -27,6 +27,7 @@ use crate::{
     integration::ConnectedSystem,
     listing::{Node, listed, order_fields},
     pipeline::{Account, Opportunity},
+    request_headers::idempotency_key,
 };
 
 /// Milestones of one statement of work, at most.
@@ -98,7 +99,7 @@ impl Sow {
 
     /// The system that it is ordered and billed through; frozen at signature.
     async fn billing_connection(&self, ctx: &Context<'_>) -> Result<Option<ConnectedSystem>> {
-        let found = access(ctx, Permission::IntegrationRead)?;
+        let found = access(ctx, ConnectedSystem::PERMISSION)?;
         let connection = self.0.one(
             "billingConnection",
             |sow| Some(sow.billing_connection_id),
@@ -305,7 +306,8 @@ impl SowMutations {
     ) -> Result<Option<CreateSowPayload>> {
         let found = access(ctx, Permission::ContractsWrite)?;
         let client_mutation_id = input.client_mutation_id.clone();
-        let decision = match input.read() {
+        let key = idempotency_key(ctx, input.idempotency_key.clone());
+        let decision = match (CreateSowInput { idempotency_key: key, ..input }).read() {
             Ok(input) => app(ctx)?.create_sow(found.auth, input).await.map_err(app_failed)?,
             Err(refusals) => Err(refusals),
         };
@@ -324,7 +326,8 @@ impl SowMutations {
         let client_mutation_id = input.client_mutation_id.clone();
         let decision = match read_id(&input.sow_id, "sowId") {
             Ok(sow_id) => {
-                let SignSowInput { expected_version, signed_on, po_number, idempotency_key, .. } = input;
+                let SignSowInput { expected_version, signed_on, po_number, idempotency_key: own, .. } = input;
+                let idempotency_key = idempotency_key(ctx, own);
                 let input = SignSow { sow_id, expected_version, signed_on, po_number, idempotency_key };
                 app(ctx)?.sign_sow(found.auth, input).await.map_err(app_failed)?
             }

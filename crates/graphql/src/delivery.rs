@@ -5,7 +5,7 @@ use crosstie_app::AcceptMilestone;
 use crosstie_domain::{
     CivilDate, Money, Refusal,
     access::{Permission, Sensitivity},
-    delivery::MilestoneRecord,
+    delivery::{MilestoneAcceptance, MilestoneRecord},
 };
 use crosstie_store::{billing::invoices_of_milestones, contracts::sows_by_ids};
 
@@ -15,6 +15,7 @@ use crate::{
     contracts::{Sow, decided, read_id},
     edge::{Item, keyed},
     listing::Node,
+    request_headers,
 };
 
 /// A milestone.
@@ -50,6 +51,11 @@ impl Milestone {
     #[graphql(directive = sensitivity::apply(Sensitivity::Financial))]
     async fn amount(&self, ctx: &Context<'_>) -> Result<Option<Money>> {
         financial(ctx, Some(self.0.amount))
+    }
+
+    /// The steps that its acceptance has from here, once its statement of work is signed.
+    async fn available_transitions(&self) -> Vec<MilestoneAcceptance> {
+        self.0.acceptance.available_transitions()
     }
 
     /// The statement of work that it is a line of.
@@ -123,6 +129,7 @@ impl MilestoneMutations {
             input;
         let decision = match read_id(&milestone_id, "milestoneId") {
             Ok(milestone_id) => {
+                let idempotency_key = request_headers::idempotency_key(ctx, idempotency_key);
                 let input = AcceptMilestone { milestone_id, expected_version, accepted_on, idempotency_key };
                 app(ctx)?.accept_milestone(found.auth, input).await.map_err(app_failed)?
             }

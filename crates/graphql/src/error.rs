@@ -6,7 +6,7 @@ use async_graphql::{Error, ErrorExtensionValues, ServerError, Value};
 const MOST_ERRORS: usize = 20;
 
 /// The codes of the API, as documented in `graphql/ERRORS.md`. An error with another code is masked.
-const CODES: [&str; 28] = [
+pub(crate) const CODES: [&str; 17] = [
     "BAD_REQUEST",
     "GRAPHQL_PARSE_FAILED",
     "GRAPHQL_VALIDATION_FAILED",
@@ -18,21 +18,10 @@ const CODES: [&str; 28] = [
     "PAYLOAD_TOO_LARGE",
     "CSRF_PREFLIGHT_REQUIRED",
     "QUERY_TOO_COMPLEX",
-    "PERSISTED_QUERY_NOT_FOUND",
-    "PERSISTED_QUERY_REQUIRED",
     "UNAUTHENTICATED",
     "FORBIDDEN",
-    "NOT_FOUND",
     "BAD_CURSOR",
-    "RATE_LIMITED",
-    "CONCURRENCY_LIMITED",
     "TIMEOUT",
-    "UPSTREAM_ERROR",
-    "UPSTREAM_TIMEOUT",
-    "UPSTREAM_RATE_LIMITED",
-    "UPSTREAM_AUTH_FAILED",
-    "STALE_DATA",
-    "CONNECTION_DISABLED",
     "SERVICE_UNAVAILABLE",
     "INTERNAL",
 ];
@@ -57,6 +46,9 @@ pub enum ApiError {
         /// What is wrong with it; safe to be shown.
         message: String,
     },
+    /// The token ended, was revoked, or allows something else by now.
+    #[error("the token is not good any more, or allows something else by now")]
+    TokenChanged,
     /// Something the hub needs is away; the same request may succeed later.
     #[error("the service is not available at the moment")]
     Unavailable,
@@ -71,6 +63,7 @@ impl ApiError {
         match self {
             Self::Forbidden { .. } => "FORBIDDEN",
             Self::BadCursor => "BAD_CURSOR",
+            Self::TokenChanged => "UNAUTHENTICATED",
             Self::BadInput { .. } => "BAD_USER_INPUT",
             Self::Unavailable => "SERVICE_UNAVAILABLE",
             Self::Internal => "INTERNAL",
@@ -79,7 +72,7 @@ impl ApiError {
 
     /// Whether the same request may succeed later.
     pub fn retryable(&self) -> bool {
-        matches!(self, Self::Unavailable)
+        is_retryable(self.code())
     }
 
     /// The error as a resolver returns it, with its extensions.
@@ -89,11 +82,16 @@ impl ApiError {
         match self {
             Self::Forbidden { permission } => extensions.set("requiredScope", permission),
             Self::BadInput { argument, .. } => extensions.set("argument", argument),
-            Self::BadCursor | Self::Unavailable | Self::Internal => {}
+            Self::BadCursor | Self::TokenChanged | Self::Unavailable | Self::Internal => {}
         }
         error.extensions = Some(extensions);
         error
     }
+}
+
+/// Whether the same request may succeed later, by the code of its refusal.
+pub(crate) fn is_retryable(code: &str) -> bool {
+    matches!(code, "TIMEOUT" | "SERVICE_UNAVAILABLE")
 }
 
 /// The extensions that every error has.
@@ -122,7 +120,11 @@ pub fn mask(errors: &mut Vec<ServerError>) -> bool {
             continue;
         }
         // Only what arose while a field was resolved has a path; the rest are the engine's own words on the document.
-        if error.path.is_empty() {
+        if let Some(argument) = refused_argument(error) {
+            let mut extensions = coded("BAD_USER_INPUT", false);
+            extensions.set("argument", argument);
+            error.extensions = Some(extensions);
+        } else if error.path.is_empty() {
             error.extensions = Some(coded("GRAPHQL_VALIDATION_FAILED", false));
         } else if is_input_coercion(error) {
             error.extensions = Some(coded("BAD_USER_INPUT", false));
@@ -134,6 +136,12 @@ pub fn mask(errors: &mut Vec<ServerError>) -> bool {
         error.source = None;
     }
     truncated
+}
+
+/// The argument whose value, written out or in a variable, the engine does not take before it executes anything.
+fn refused_argument(error: &ServerError) -> Option<String> {
+    let quoted = error.message.strip_prefix("Invalid value for argument \"").filter(|_| error.path.is_empty())?;
+    quoted.split_once('"').map(|(argument, _)| argument.to_owned())
 }
 
 /// The engine coerces arguments inside resolvers and marks the errors by nothing but the form of their text.
@@ -176,6 +184,8 @@ mod tests {
         assert_eq!(masked(at_field(forbidden)), ("this needs the permission billing:read".into(), Some("FORBIDDEN")));
         let coercion = at_field(Error::new("Failed to parse \"Date\": bad"));
         assert_eq!(masked(coercion), ("Failed to parse \"Date\": bad".into(), Some("BAD_USER_INPUT")));
+        let value = ServerError::new("Invalid value for argument \"filter.on\", expected type \"Date\"", None);
+        assert_eq!(masked(value).1, Some("BAD_USER_INPUT"));
         let validation = ServerError::new("Unknown field", None);
         assert_eq!(masked(validation), ("Unknown field".into(), Some("GRAPHQL_VALIDATION_FAILED")));
     }

@@ -3,14 +3,19 @@
 //! The engine lets a failing nullable field null its whole parent and cuts off error paths at lists. This extension
 //! sees each failure first: it keeps the error with its full path and answers null for a nullable position, or passes
 //! the failure on to the nearest nullable parent. It is the only extension registered, since each one costs an
-//! allocation per field.
+//! allocation per field; so it also counts what a request brings up, which no look at the document can foresee.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use async_graphql::{
     PathSegment, QueryPathNode, QueryPathSegment, Response, ServerError, ServerResult, Value,
     extensions::{Extension, ExtensionContext, ExtensionFactory, NextExecute, NextResolve, ResolveInfo},
 };
+
+use crate::error::coded;
 
 /// Registers the extension: `Schema::build(..).extension(ErrorPropagation)`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -22,6 +27,11 @@ impl ExtensionFactory for ErrorPropagation {
     }
 }
 
+/// Items of lists in one response, at most.
+const NODES: usize = 50_000;
+/// Values in one response, at most: fields and items.
+const VALUES: usize = 500_000;
+
 /// Marks an error on its way up that has been recorded where it arose.
 struct Recorded;
 
@@ -29,9 +39,25 @@ struct Recorded;
 #[derive(Default)]
 struct Recorder {
     errors: Mutex<Vec<ServerError>>,
+    nodes: AtomicUsize,
+    values: AtomicUsize,
 }
 
 impl Recorder {
+    /// Counts one more value. Past a limit the first is refused with an error, and all others without: they stand in
+    /// the same response.
+    fn count(&self, node: &QueryPathNode<'_>) -> ServerResult<()> {
+        let counted = |counter: &AtomicUsize, rule, limit: usize| {
+            let count = counter.fetch_add(1, Ordering::Relaxed);
+            if count < limit { Ok(()) } else { Err(over_limit(rule, limit, count == limit)) }
+        };
+        counted(&self.values, "values", VALUES)?;
+        match node.segment {
+            QueryPathSegment::Index(_) => counted(&self.nodes, "nodes", NODES),
+            QueryPathSegment::Name(_) => Ok(()),
+        }
+    }
+
     fn record(&self, mut error: ServerError, node: &QueryPathNode<'_>) -> ServerError {
         let place = path_of(node);
         if !error.path.starts_with(&place) {
@@ -52,6 +78,8 @@ impl Extension for Recorder {
         operation_name: Option<&str>,
         next: NextExecute<'_>,
     ) -> Response {
+        self.nodes.store(0, Ordering::Relaxed);
+        self.values.store(0, Ordering::Relaxed);
         let mut response = next.run(ctx, operation_name).await;
         let mut errors = std::mem::take(&mut *self.errors.lock().unwrap_or_else(PoisonError::into_inner));
         // The engine also keeps what reaches an `Option` or the root; those marked are in the record already.
@@ -68,13 +96,29 @@ impl Extension for Recorder {
     ) -> ServerResult<Option<Value>> {
         let node = info.path_node;
         let nullable = !info.return_type.ends_with('!');
-        let error = match next.run(ctx, info).await {
+        let result = match self.count(node) {
+            Ok(()) => next.run(ctx, info).await,
+            Err(error) => Err(error),
+        };
+        let error = match result {
             Ok(value) => return Ok(value),
             Err(error) if error.source::<Recorded>().is_some() => error,
             Err(error) => self.record(error, node),
         };
         if nullable { Ok(Some(Value::Null)) } else { Err(error) }
     }
+}
+
+fn over_limit(rule: &str, limit: usize, first: bool) -> ServerError {
+    let mut error = ServerError::new(format!("The response is too large: {rule} are limited to {limit}."), None);
+    let mut extensions = coded("QUERY_TOO_COMPLEX", false);
+    extensions.set("rule", rule);
+    extensions.set("limit", limit);
+    error.extensions = Some(extensions);
+    if !first {
+        error.source = Some(Arc::new(Recorded));
+    }
+    error
 }
 
 fn path_of(node: &QueryPathNode<'_>) -> Vec<PathSegment> {

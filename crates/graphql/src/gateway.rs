@@ -2,10 +2,10 @@
 //!
 //! Transports name no type of the engine: they hand in an [`Envelope`] and send out JSON.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_graphql::{
-    ObjectType, Request, Response, Schema, ServerError, SubscriptionType, Value, Variables,
+    ObjectType, Positioned, Request, Response, Schema, ServerError, SubscriptionType, Value, Variables,
     parser::types::{OperationDefinition, OperationType, Selection},
 };
 use crosstie_domain::access::{AuthContext, Permission};
@@ -19,9 +19,13 @@ use serde_json::{Map, Value as Json};
 use tracing::Instrument;
 
 use crate::{
-    error::{ApiError, code_of, coded, mask},
+    error::{ApiError, code_of, coded, is_retryable, mask},
     request_guard::{Checked, GuardError, OperationKind, check},
+    request_headers::{HeaderKey, LastEventId},
 };
+
+/// How long a query may take.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How a request came in, as far as it decides what the request may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +51,35 @@ pub struct Envelope {
     pub verb: Verb,
     /// Repeated in each error, so that the log can be searched for it.
     pub request_id: Option<String>,
+    /// The idempotency key of the one mutation in the document, where its input has none.
+    pub idempotency_key: Option<String>,
+    /// The event that a subscriber saw last, where the document does not say so.
+    pub last_event_id: Option<String>,
+}
+
+impl Envelope {
+    /// A document alone, by a method that may change something.
+    pub fn new(query: impl Into<String>) -> Self {
+        Self {
+            query: query.into(),
+            operation_name: None,
+            variables: Map::new(),
+            extensions: Map::new(),
+            verb: Verb::Post,
+            request_id: None,
+            idempotency_key: None,
+            last_event_id: None,
+        }
+    }
+}
+
+/// One response of a stream, as JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Streamed {
+    /// The response.
+    pub text: String,
+    /// The `eventId` in it, when the document asks for that: what a client that comes back names.
+    pub event_id: Option<String>,
 }
 
 /// How much data a response has; together with the code it decides the HTTP status.
@@ -126,7 +159,13 @@ impl Gateway {
             Err(refusal) => return refuse(refusal, request_id.as_deref()),
         };
         let response = match kind {
-            OperationKind::Query => self.engine.execute(request).await,
+            OperationKind::Query => match tokio::time::timeout(QUERY_TIMEOUT, self.engine.execute(request)).await {
+                Ok(response) => response,
+                Err(_) => {
+                    let message = format!("The query took longer than {} seconds.", QUERY_TIMEOUT.as_secs());
+                    return refuse(GuardError::new("TIMEOUT", message), request_id.as_deref());
+                }
+            },
             OperationKind::Mutation => {
                 let engine = Arc::clone(&self.engine);
                 let run = async move { engine.execute(request).await }.in_current_span();
@@ -149,7 +188,7 @@ impl Gateway {
         &self,
         envelope: Envelope,
         auth: AuthContext,
-    ) -> Result<BoxStream<'static, String>, Outcome> {
+    ) -> Result<BoxStream<'static, Streamed>, Outcome> {
         let request_id = envelope.request_id.clone();
         let (request, _) = admit(envelope, auth).map_err(|refusal| refuse(refusal, request_id.as_deref()))?;
         let mut responses = self.engine.execute_stream(request);
@@ -160,18 +199,19 @@ impl Gateway {
             Some(None) => return Ok(stream::empty().boxed()),
             None => None,
         };
-        let texts = stream::iter(first).chain(responses).map(move |response| {
+        let all = stream::iter(first).chain(responses).map(move |response| {
+            let event_id = event_id(&response.data);
             let body = conclude(response, request_id.as_deref()).body;
-            String::from_utf8(body).unwrap_or_default()
+            Streamed { text: String::from_utf8(body).unwrap_or_default(), event_id }
         });
-        Ok(texts.boxed())
+        Ok(all.boxed())
     }
 }
 
 /// A response to a request that never reached the engine, in the form of the others.
 pub fn refuse(refusal: GuardError, request_id: Option<&str>) -> Outcome {
     let mut error = ServerError::new(refusal.message.clone(), refusal.location);
-    let mut extensions = coded(refusal.code(), false);
+    let mut extensions = coded(refusal.code(), is_retryable(refusal.code()));
     for (key, value) in refusal.extensions {
         extensions.set(key, value);
     }
@@ -198,9 +238,15 @@ fn admit(envelope: Envelope, auth: AuthContext) -> Result<(Request, OperationKin
     if let Some(operation) = chosen {
         check_subscription_root(operation)?;
         check_required_variables(operation, &envelope.variables)?;
+        if envelope.idempotency_key.is_some() {
+            check_one_mutation(operation)?;
+        }
     }
-    let mut request =
-        Request::new(envelope.query).variables(Variables::from_json(Json::Object(envelope.variables))).data(auth);
+    let mut request = Request::new(envelope.query)
+        .variables(Variables::from_json(Json::Object(envelope.variables)))
+        .data(auth)
+        .data(HeaderKey(envelope.idempotency_key))
+        .data(LastEventId(envelope.last_event_id));
     request.operation_name = operation_name;
     request.set_parsed_query(document);
     Ok((request, kind))
@@ -219,6 +265,28 @@ fn one_root_field(operation: &OperationDefinition) -> Result<(), GuardError> {
     }
     let message = "A subscription selects exactly one root field, and not by a fragment.";
     Err(GuardError::new("GRAPHQL_VALIDATION_FAILED", message))
+}
+
+/// A key in a header names one decision.
+fn check_one_mutation(operation: &OperationDefinition) -> Result<(), GuardError> {
+    let one_field = |[root]: &[Positioned<Selection>; 1]| matches!(root.node, Selection::Field(_));
+    let one = <&[_; 1]>::try_from(operation.selection_set.node.items.as_slice()).is_ok_and(one_field);
+    if one || operation.ty != OperationType::Mutation {
+        return Ok(());
+    }
+    let message =
+        "The header Idempotency-Key belongs to one mutation: select one field, or give each input its own key.";
+    Err(GuardError::new("BAD_REQUEST", message))
+}
+
+/// The `eventId` of the one root field of a subscription.
+fn event_id(data: &Value) -> Option<String> {
+    let Value::Object(roots) = data else { return None };
+    let Some(Value::Object(event)) = roots.values().next() else { return None };
+    match event.get("eventId") {
+        Some(Value::String(id)) => Some(id.clone()),
+        _ => None,
+    }
 }
 
 /// The engine finds a missing variable only when a resolver asks for it; the specification wants the whole request

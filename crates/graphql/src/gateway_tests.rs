@@ -5,7 +5,7 @@ use crosstie_domain::access::AuthContext;
 use futures::{Stream, StreamExt, stream};
 use serde_json::{Value as Json, json};
 
-use super::{DataState, Envelope, Gateway, Outcome, Verb};
+use super::{DataState, Envelope, Gateway, Outcome, Streamed, Verb};
 use crate::error_propagation::ErrorPropagation;
 
 struct Query;
@@ -47,14 +47,7 @@ fn gateway() -> Gateway {
 }
 
 fn envelope(query: &str) -> Envelope {
-    Envelope {
-        query: query.to_owned(),
-        operation_name: None,
-        variables: serde_json::Map::new(),
-        extensions: serde_json::Map::new(),
-        verb: Verb::Post,
-        request_id: Some("r1".to_owned()),
-    }
+    Envelope { request_id: Some("r1".to_owned()), ..Envelope::new(query) }
 }
 
 async fn run(query: &str) -> (Outcome, Json) {
@@ -115,9 +108,10 @@ async fn refuses_mutations_over_get_and_the_schema_without_permission() {
 async fn streams_subscriptions_and_refuses_bad_ones_before_the_stream() {
     let auth = AuthContext::system;
     let ticks = gateway().subscribe(envelope("subscription { ticks }"), auth()).await.unwrap();
-    assert_eq!(ticks.collect::<Vec<_>>().await, [r#"{"data":{"ticks":1}}"#, r#"{"data":{"ticks":2}}"#]);
+    let texts = |results: Vec<Streamed>| results.into_iter().map(|result| result.text).collect::<Vec<_>>();
+    assert_eq!(texts(ticks.collect().await), [r#"{"data":{"ticks":1}}"#, r#"{"data":{"ticks":2}}"#]);
     let once = gateway().subscribe(envelope("{ who }"), auth()).await.unwrap();
-    assert_eq!(once.collect::<Vec<_>>().await, [r#"{"data":{"who":"system"}}"#]);
+    assert_eq!(texts(once.collect().await), [r#"{"data":{"who":"system"}}"#]);
     let refused = gateway().subscribe(envelope("subscription { absent }"), auth()).await.err().unwrap();
     assert_eq!((refused.data, refused.code), (DataState::Absent, Some("GRAPHQL_VALIDATION_FAILED")));
 }

@@ -3,15 +3,17 @@
 use async_graphql::{Context, ID, InputObject, MergedObject, Object, Result};
 use crosstie_domain::{
     access::{Permission, Sensitivity},
-    integration::{ConnectionRecord, Entity, InboundEventRecord, InboundStatus, RunStatus, SyncRunRecord},
+    integration::{
+        ConnectionRecord, Entity, InboundEventRecord, InboundStatus, ParkedRowRecord, RunStatus, SyncRunRecord,
+    },
 };
 use crosstie_store::{
     Condition,
-    integration::{self, ConnectionColumn, InboundColumn, RunColumn, connections_by_ids},
+    integration::{self, ConnectionColumn, InboundColumn, ParkedColumn, RunColumn, connections_by_ids},
 };
 
 use crate::{
-    access::{access, sensitivity},
+    access::{access, financial, sensitivity},
     edge::{Item, keyed},
     error::ApiError,
     filter::{Choice, ChoiceFilter, Comparison, DateTimeFilter, Filter, IdFilter, Joined, TextFilter},
@@ -31,7 +33,8 @@ impl From<Item<ConnectionRecord>> for ConnectedSystem {
 impl Node for ConnectedSystem {
     type Record = ConnectionRecord;
     const NAME: &'static str = "ConnectedSystem";
-    const PERMISSION: Permission = Permission::IntegrationRead;
+    // Whoever sees a value may know which system it came from, and which one a statement of work can be billed through.
+    const PERMISSION: Permission = Permission::PipelineRead;
 }
 
 /// A connection to another system.
@@ -79,7 +82,7 @@ impl SyncRun {
 
     /// The system that was read.
     async fn connection(&self, ctx: &Context<'_>) -> Result<Option<ConnectedSystem>> {
-        let found = access(ctx, Permission::IntegrationRead)?;
+        let found = access(ctx, ConnectedSystem::PERMISSION)?;
         let connection = self.0.one(
             "connection",
             |run| Some(run.connection_id),
@@ -122,10 +125,59 @@ impl InboundEvent {
 
     /// The system that sent it.
     async fn connection(&self, ctx: &Context<'_>) -> Result<Option<ConnectedSystem>> {
-        let found = access(ctx, Permission::IntegrationRead)?;
+        let found = access(ctx, ConnectedSystem::PERMISSION)?;
         let connection = self.0.one(
             "connection",
             |event| Some(event.connection_id),
+            |ids| async move {
+                Ok(keyed(connections_by_ids(found.store, found.rows, &ids).await?, |connection| connection.id))
+            },
+        );
+        Ok(connection.await?.map(ConnectedSystem))
+    }
+}
+
+/// A parked row.
+#[derive(Clone)]
+pub(crate) struct ParkedRow(pub(crate) Item<ParkedRowRecord>);
+
+impl From<Item<ParkedRowRecord>> for ParkedRow {
+    fn from(item: Item<ParkedRowRecord>) -> Self {
+        Self(item)
+    }
+}
+
+impl Node for ParkedRow {
+    type Record = ParkedRowRecord;
+    const NAME: &'static str = "ParkedRow";
+    const PERMISSION: Permission = Permission::IntegrationRead;
+}
+
+/// A row of another system that could not be applied.
+#[Object(directive = sensitivity::apply(Sensitivity::Internal))]
+impl ParkedRow {
+    #[graphql(flatten)]
+    async fn record(&self) -> &ParkedRowRecord {
+        &self.0
+    }
+
+    /// Identifies the parked row.
+    pub(crate) async fn id(&self) -> ID {
+        self.0.id.into()
+    }
+
+    /// The row as it came, as JSON. It may hold prices.
+    #[graphql(directive = sensitivity::apply(Sensitivity::Financial))]
+    async fn raw(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
+        financial(ctx, Some(self.0.raw.as_str()))
+    }
+
+    /// The system that it came from.
+    async fn connection(&self, ctx: &Context<'_>) -> Result<Option<ConnectedSystem>> {
+        let found = access(ctx, ConnectedSystem::PERMISSION)?;
+        let connection = self.0.one(
+            "connection",
+            |row| Some(row.connection_id),
             |ids| async move {
                 Ok(keyed(connections_by_ids(found.store, found.rows, &ids).await?, |connection| connection.id))
             },
@@ -284,6 +336,54 @@ order_fields! {
     ReceivedAt number,
 }
 
+/// Which parked rows to list. All conditions must hold.
+#[derive(InputObject)]
+pub(crate) struct ParkedRowFilter {
+    /// The identifier.
+    id: Option<IdFilter>,
+    /// The connection that it came through.
+    connection_id: Option<IdFilter>,
+    /// The kind of record that it is.
+    entity: Option<ChoiceFilter<Entity>>,
+    /// Why it waits.
+    code: Option<TextFilter>,
+    /// When it last came.
+    last_seen_at: Option<DateTimeFilter>,
+    /// All of these hold.
+    and: Option<Vec<ParkedRowFilter>>,
+    /// At least one of these holds.
+    or: Option<Vec<ParkedRowFilter>>,
+    /// This does not hold.
+    not: Option<Box<ParkedRowFilter>>,
+}
+
+impl Filter for ParkedRowFilter {
+    type Column = ParkedColumn;
+
+    fn own(&self, conditions: &mut Vec<Condition<ParkedColumn>>) -> Result<(), ApiError> {
+        self.id.compare(ParkedColumn::Id, conditions)?;
+        self.connection_id.compare(ParkedColumn::Connection, conditions)?;
+        self.entity.compare(ParkedColumn::Entity, conditions)?;
+        self.code.compare(ParkedColumn::Code, conditions)?;
+        self.last_seen_at.compare(ParkedColumn::LastSeenAt, conditions)
+    }
+
+    fn joined(&self) -> Joined<'_, Self> {
+        Joined { and: self.and.as_ref(), or: self.or.as_ref(), not: self.not.as_deref() }
+    }
+}
+
+order_fields! {
+    /// What parked rows are ordered by.
+    ParkedRowOrderField as "ParkedRowOrder" of ParkedColumn;
+    /// The identifier; rows that were parked later have larger ones.
+    Id text,
+    /// Why it waits, by the letters of the code.
+    Code text,
+    /// When it last came.
+    LastSeenAt number,
+}
+
 listed! {
     ConnectionQueries of ConnectedSystem filtered by ConnectedSystemFilter, ordered by ConnectedSystemOrderField;
     "The connected systems." connections from integration::connections;
@@ -302,6 +402,12 @@ listed! {
     "One inbound event; null when there is none that you may see." inbound_event from integration::inbound_events_by_ids;
 }
 
-/// Queries for connected systems, runs and inbound events.
+listed! {
+    ParkedRowQueries of ParkedRow filtered by ParkedRowFilter, ordered by ParkedRowOrderField;
+    "The rows that could not be applied." parked_rows from integration::parked_rows_page;
+    "One parked row; null when there is none that you may see." parked_row from integration::parked_rows_by_ids;
+}
+
+/// Queries for connected systems, runs, inbound events and parked rows.
 #[derive(MergedObject, Default)]
-pub(crate) struct IntegrationQueries(ConnectionQueries, SyncRunQueries, InboundEventQueries);
+pub(crate) struct IntegrationQueries(ConnectionQueries, SyncRunQueries, InboundEventQueries, ParkedRowQueries);

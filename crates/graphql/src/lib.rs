@@ -15,6 +15,7 @@ mod listing;
 mod node;
 mod pipeline;
 pub mod request_guard;
+mod request_headers;
 mod schema;
 mod sources;
 mod subscription;

@@ -18,7 +18,7 @@ use crate::{
     delivery::Milestone,
     edge::level,
     error::ApiError,
-    integration::{ConnectedSystem, InboundEvent, SyncRun},
+    integration::{ConnectedSystem, InboundEvent, ParkedRow, SyncRun},
     listing::Node as _,
     pipeline::{Account, Opportunity},
 };
@@ -48,6 +48,8 @@ pub(crate) enum Node {
     SyncRun(SyncRun),
     /// An inbound event.
     InboundEvent(InboundEvent),
+    /// A parked row.
+    ParkedRow(ParkedRow),
 }
 
 /// The types that have nodes, by the prefix of their identifiers.
@@ -71,6 +73,8 @@ pub(crate) enum NodeType {
     SyncRun,
     /// An inbound event.
     InboundEvent,
+    /// A parked row.
+    ParkedRow,
 }
 
 impl From<Entity> for NodeType {
@@ -99,6 +103,7 @@ impl NodeType {
             (Id::<kind::Connection>::PREFIX, Self::ConnectedSystem),
             (Id::<kind::SyncRun>::PREFIX, Self::SyncRun),
             (Id::<kind::InboundEvent>::PREFIX, Self::InboundEvent),
+            (Id::<kind::Parked>::PREFIX, Self::ParkedRow),
         ];
         types.into_iter().find(|(known, _)| *known == prefix).map(|(_, node_type)| node_type)
     }
@@ -115,15 +120,17 @@ impl NodeType {
             Self::ConnectedSystem => ConnectedSystem::PERMISSION,
             Self::SyncRun => SyncRun::PERMISSION,
             Self::InboundEvent => InboundEvent::PERMISSION,
+            Self::ParkedRow => ParkedRow::PERMISSION,
         }
     }
 }
 
-/// The nodes of one type with these identifiers that the asker may see, as siblings, by their identifiers.
-///
-/// # Errors
-/// `FORBIDDEN`.
-pub(crate) async fn load(ctx: &Context<'_>, node_type: NodeType, ids: &[&str]) -> Result<Vec<(String, Node)>> {
+/// The nodes of one type with these identifiers that the asker may see, as siblings, by their identifiers. Of a type
+/// that the asker may not see there are none.
+async fn load(ctx: &Context<'_>, node_type: NodeType, ids: &[&str]) -> Result<Vec<(String, Node)>> {
+    if !asker(ctx)?.may(node_type.permission()) {
+        return Ok(Vec::new());
+    }
     load_for(access(ctx, node_type.permission())?, node_type, ids).await.map_err(store_failed)
 }
 
@@ -150,6 +157,7 @@ pub(crate) async fn load_for(
         NodeType::ConnectedSystem => of_type!(ConnectedSystem from integration::connections_by_ids),
         NodeType::SyncRun => of_type!(SyncRun from integration::sync_runs_by_ids),
         NodeType::InboundEvent => of_type!(InboundEvent from integration::inbound_events_by_ids),
+        NodeType::ParkedRow => of_type!(ParkedRow from integration::parked_rows_by_ids),
     })
 }
 

@@ -12,6 +12,7 @@ use crate::{
     access::{access, financial, sensitivity},
     edge::{Item, keyed},
     integration::ConnectedSystem,
+    listing::Node as _,
 };
 
 /// What one system said of a record.
@@ -44,7 +45,7 @@ pub(crate) async fn sources<R>(
 impl SourceClaim {
     /// The system that said so.
     async fn connection(&self, ctx: &Context<'_>) -> Result<Option<ConnectedSystem>> {
-        let found = access(ctx, Permission::IntegrationRead)?;
+        let found = access(ctx, ConnectedSystem::PERMISSION)?;
         let connection = self.0.one(
             "connection",
             |claim| Some(claim.connection_id),

@@ -1,29 +1,38 @@
 //! What changes, as it changes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    time::Duration,
+};
 
 use async_graphql::{Context, Error, ID, Result, SimpleObject, Subscription};
+use crosstie_app::{App, AppError};
 use crosstie_domain::{
-    Instant,
     access::{AuthContext, Permission, Sensitivity},
     integration::Entity,
 };
 use crosstie_store::{
-    Store, StoreError,
+    StoreError,
     integration::{PlacedChange, changes_after, last_position},
 };
 use futures::{Stream, stream};
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 
 use crate::{
     access::{Access, READ_OF_TYPE, app, asker, requires, sensitivity, store_failed},
     error::ApiError,
     listing::bad_input,
     node::{Node, NodeType, load_for},
+    request_headers::resume_after,
 };
 
 /// Changes read at once.
 const PAGE: i64 = 100;
+/// How long a token counts as good without a look at it.
+const CHECK_EVERY: Duration = Duration::from_secs(30);
 /// Records in one subscription that names them, at most.
 const MOST_RECORDS: usize = 500;
 
@@ -38,14 +47,14 @@ pub(crate) struct EntityChange {
     /// The place of the change in the order that all subscribers see. Give it back as `after` to go on from here.
     event_id: String,
     /// When it happened.
-    occurred_at: Instant,
+    occurred_at: crosstie_domain::Instant,
     /// What happened, such as `sow_signed`. New values may appear.
     event: String,
     /// The kind of record.
     #[graphql(name = "type")]
     entity: Entity,
-    /// The record.
-    id: ID,
+    /// The identifier of the record.
+    record_id: ID,
     /// The record as it stands now, as far as you may see it.
     node: Option<Node>,
 }
@@ -71,17 +80,19 @@ impl SubscriptionRoot {
             let message = format!("`ids` takes at most {MOST_RECORDS} identifiers.");
             return Err(bad_input("ids", message).into_graphql());
         }
-        let position = match after {
-            Some(after) => read_position(&after).map_err(ApiError::into_graphql)?,
-            None => last_position(app.store()).await.map_err(store_failed)?,
+        let last = last_position(app.store()).await.map_err(store_failed)?;
+        let position = match resume_after(ctx, after) {
+            Some(after) => read_position(&after, last).map_err(ApiError::into_graphql)?,
+            None => last,
         };
         let ids = ids.map(|ids| ids.into_iter().map(|id| id.0).collect());
-        let feed = Feed { auth, store: app.store().clone(), placed, position, kinds, ids, waiting: VecDeque::new() };
+        let waiting = VecDeque::new();
+        let feed = Feed { auth, app: app.clone(), checked_at: Instant::now(), placed, position, kinds, ids, waiting };
         Ok(stream::unfold(Some(feed), |feed| async move {
             let mut feed = feed?;
             match feed.next().await? {
                 Ok(change) => Some((Ok(change), Some(feed))),
-                Err(error) => Some((Err(store_failed(error)), None)),
+                Err(error) => Some((Err(error.into_graphql()), None)),
             }
         }))
     }
@@ -102,14 +113,17 @@ fn kinds(auth: &AuthContext, types: Option<Vec<Entity>>) -> Result<BTreeSet<Enti
     if seen.is_empty() { Err(forbidden(Permission::PipelineRead)) } else { Ok(seen) }
 }
 
-fn read_position(after: &str) -> Result<i64, ApiError> {
-    after.parse().ok().filter(|position| *position >= 0).ok_or(ApiError::BadCursor)
+/// A place that was given out: after a restored backup one may lie ahead of all that there is.
+fn read_position(after: &str, last: i64) -> Result<i64, ApiError> {
+    after.parse().ok().filter(|position| (0..=last).contains(position)).ok_or(ApiError::BadCursor)
 }
 
 /// The changes that one subscriber still has to see.
 struct Feed {
     auth: AuthContext,
-    store: Store,
+    app: App,
+    /// When it was last found out that the token is still good.
+    checked_at: Instant,
     placed: watch::Receiver<i64>,
     position: i64,
     kinds: BTreeSet<Entity>,
@@ -118,24 +132,47 @@ struct Feed {
 }
 
 impl Feed {
-    async fn next(&mut self) -> Option<Result<EntityChange, StoreError>> {
+    async fn next(&mut self) -> Option<Result<EntityChange, ApiError>> {
         loop {
             if let Some(change) = self.waiting.pop_front() {
                 return Some(Ok(change));
+            }
+            if self.until_check().is_zero()
+                && let Err(error) = self.check().await
+            {
+                return Some(Err(error));
             }
             // Whatever gets its place after this look wakes us again, so nothing is missed between look and wait.
             self.placed.borrow_and_update();
             match self.read().await {
                 Ok(true) => {}
-                Ok(false) => self.placed.changed().await.ok()?,
-                Err(error) => return Some(Err(error)),
+                Ok(false) => {
+                    if let Ok(changed) = timeout(self.until_check(), self.placed.changed()).await {
+                        changed.ok()?;
+                    }
+                }
+                Err(error) => return Some(Err(error.into())),
             }
         }
     }
 
+    /// How long it may wait until the token is looked at again: not past its end.
+    fn until_check(&self) -> Duration {
+        let next = CHECK_EVERY.saturating_sub(self.checked_at.elapsed());
+        let left = self.auth.expires_at.map(|end| end.ms_since(self.app.store().now()).max(0));
+        left.map_or(next, |left| next.min(Duration::from_millis(left.unsigned_abs())))
+    }
+
+    /// Ends the stream when the token ended, was revoked, or shows another part of the graph than at the start.
+    async fn check(&mut self) -> Result<(), ApiError> {
+        let still_good = self.app.holds(&self.auth).await.map_err(|AppError::Store(error)| error)?;
+        self.checked_at = Instant::now();
+        if still_good { Ok(()) } else { Err(ApiError::TokenChanged) }
+    }
+
     /// Reads the next page; says whether there was one.
     async fn read(&mut self) -> Result<bool, StoreError> {
-        let page = changes_after(&self.store, self.position, PAGE).await?;
+        let page = changes_after(self.app.store(), self.position, PAGE).await?;
         let Some(last) = page.last() else { return Ok(false) };
         let position = last.position;
         self.waiting = self.visible(page).await?;
@@ -153,7 +190,7 @@ impl Feed {
         for change in &page {
             by_kind.entry(change.entity).or_default().insert(&change.id);
         }
-        let found = Access { auth: &self.auth, rows: &self.auth.rows, store: &self.store };
+        let found = Access { auth: &self.auth, rows: &self.auth.rows, store: self.app.store() };
         let mut nodes: HashMap<String, Node> = HashMap::new();
         for (entity, ids) in by_kind {
             let ids: Vec<&str> = ids.into_iter().collect();
@@ -166,7 +203,7 @@ impl Feed {
                 occurred_at: change.occurred_at,
                 event: change.event,
                 entity: change.entity,
-                id: ID(change.id),
+                record_id: ID(change.id),
                 node: Some(node),
             })
         });

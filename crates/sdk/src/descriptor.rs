@@ -40,7 +40,8 @@ pub enum AuthMode {
     },
 }
 
-/// How fast one group of endpoints may be called.
+/// How fast one group of endpoints may be called. Vendors count calls in windows, so choose it by
+/// [`RateBudget::most_calls_in`].
 #[derive(Debug, Clone, Copy)]
 pub struct RateBudget {
     /// Name of the group.
@@ -49,6 +50,18 @@ pub struct RateBudget {
     pub per_second: u32,
     /// Calls at once, after a pause.
     pub burst: u32,
+}
+
+impl RateBudget {
+    /// The most calls that leave in any window of so many seconds: the burst at its beginning, and what comes after.
+    ///
+    /// ```
+    /// let budget = crosstie_sdk::RateBudget { bucket: "api", per_second: 9, burst: 10 };
+    /// assert_eq!(budget.most_calls_in(10), 100);
+    /// ```
+    pub fn most_calls_in(&self, seconds: u32) -> u32 {
+        self.burst.saturating_add(self.per_second.saturating_mul(seconds))
+    }
 }
 
 /// One kind of record that is read.

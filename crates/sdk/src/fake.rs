@@ -37,4 +37,8 @@ impl<F: FakeVendor> Transport for MemoryTransport<F> {
         let now = (self.now)();
         Ok(self.vendor.lock().unwrap_or_else(PoisonError::into_inner).respond(&request, now))
     }
+
+    fn now(&self) -> Option<Instant> {
+        Some((self.now)())
+    }
 }

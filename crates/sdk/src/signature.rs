@@ -26,11 +26,6 @@ pub enum Scheme {
         /// How far the time of sending may be from now, either way, in milliseconds.
         tolerance_ms: i64,
     },
-    /// Not signed: accepted only when an operator has said so for the connection.
-    Unsigned {
-        /// Why the vendor offers nothing better.
-        why: &'static str,
-    },
 }
 
 /// How a header holds signatures.
@@ -90,7 +85,7 @@ pub enum Refused {
     /// It was sent too long ago, or claims to come from the future.
     #[error("outside the time window")]
     Stale,
-    /// The connection has no secret, or its vendor does not sign and nobody has allowed that.
+    /// The connection has no secret.
     #[error("nothing to verify with")]
     NoSecret,
 }
@@ -117,9 +112,7 @@ pub fn verify<'a>(
     secrets: &[Secret],
     now: Instant,
 ) -> Result<Verified<'a>, Refused> {
-    let Scheme::HmacSha256 { header, layout, timestamp, signed, encoding, tolerance_ms } = *scheme else {
-        return Err(Refused::NoSecret);
-    };
+    let Scheme::HmacSha256 { header, layout, timestamp, signed, encoding, tolerance_ms } = *scheme;
     let value = delivery.header(header).unwrap_or_default();
     let written_at = match timestamp {
         TimestampAt::HeaderMillis(name) => delivery.header(name).unwrap_or_default(),

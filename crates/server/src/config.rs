@@ -4,6 +4,9 @@ use std::{collections::HashSet, path::Path};
 
 use crosstie_domain::integration::Arm;
 use serde::Deserialize;
+use url::Url;
+
+use crate::database::is_in_memory;
 
 /// How the hub is set up.
 #[derive(Debug, Clone, Deserialize)]
@@ -12,11 +15,15 @@ pub struct Config {
     /// Address that the hub listens on.
     #[serde(default = "default_listen")]
     pub listen: String,
-    /// Address under which other systems reach the hub; webhook signatures may cover it.
+    /// Address under which other systems reach the hub, without a path; webhook signatures may cover it.
     pub public_url: Option<String>,
     /// Address for `/metrics`; the main one when none is given.
     pub metrics_listen: Option<String>,
+    /// Origins whose pages may read the hub's answers, such as `https://app.example.com`.
+    #[serde(default)]
+    pub cors_origins: Vec<String>,
     /// The database.
+    #[serde(default)]
     pub database: Database,
     /// The systems around the hub.
     #[serde(default)]
@@ -24,10 +31,11 @@ pub struct Config {
 }
 
 /// Where records are kept.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Database {
-    /// `sqlite://path?mode=rwc` or `postgres://user:password@host/database`.
+    /// `sqlite://path?mode=rwc` or `postgres://user:password@host/database`; the environment may give it as well.
+    #[serde(default)]
     pub url: String,
 }
 
@@ -105,6 +113,17 @@ pub enum ConfigError {
     },
 }
 
+/// What is logged, as `CROSSTIE_LOG` says it.
+pub(crate) fn log_filter() -> Option<String> {
+    variable("CROSSTIE_LOG")
+}
+
+/// A variable of the environment that is not empty.
+fn variable(name: &str) -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "the one home of the environment")]
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
 fn default_listen() -> String {
     "127.0.0.1:8080".to_owned()
 }
@@ -118,10 +137,7 @@ impl Config {
         let shown = path.display().to_string();
         let text = std::fs::read_to_string(path);
         let text = text.map_err(|error| ConfigError::File { path: shown.clone(), error })?;
-        Self::parse(&text, &shown, |name| {
-            #[expect(clippy::disallowed_methods, reason = "the one home of the environment")]
-            std::env::var(name).ok().filter(|value| !value.is_empty())
-        })
+        Self::parse(&text, &shown, variable)
     }
 
     /// Reads the text of a file; `env` looks up what overrides it.
@@ -148,20 +164,23 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let key = |key: &str, why: &str| ConfigError::Key { key: key.to_owned(), why: why.to_owned() };
         if self.listen.parse::<std::net::SocketAddr>().is_err() {
             return Err(key("listen", "not an address with a port, such as 127.0.0.1:8080"));
         }
         if self.metrics_listen.as_ref().is_some_and(|listen| listen.parse::<std::net::SocketAddr>().is_err()) {
             return Err(key("metrics_listen", "not an address with a port, such as 127.0.0.1:9090"));
         }
-        let schemes = ["sqlite:", "postgres://", "postgresql://"];
-        if !schemes.iter().any(|scheme| self.database.url.starts_with(scheme)) {
-            return Err(key("database.url", "begins with neither sqlite: nor postgres://"));
+        self.database.check()?;
+        if self.public_url.as_ref().is_some_and(|url| !is_origin(url.strip_suffix('/').unwrap_or(url))) {
+            let why = "not an address such as https://hub.example.com: http or https and a host, perhaps a port, and \
+                       no path, query, fragment or user";
+            return Err(key("public_url", why));
         }
-        let http = |url: &String| url.starts_with("https://") || url.starts_with("http://");
-        if self.public_url.as_ref().is_some_and(|url| !http(url)) {
-            return Err(key("public_url", "not an http or https address"));
+        for (index, origin) in self.cors_origins.iter().enumerate() {
+            if !is_origin(origin) {
+                let why = "not an origin, such as https://app.example.com: a scheme and a host, and no path";
+                return Err(key(&format!("cors_origins[{index}]"), why));
+            }
         }
         let mut names = HashSet::new();
         for (index, connection) in self.connections.iter().enumerate() {
@@ -177,17 +196,68 @@ impl Config {
                 let known: Vec<_> = crosstie_connectors::CONNECTORS.iter().map(|one| one.descriptor().id).collect();
                 return Err(key(&at("connector"), &format!("no such connector; there are {}", known.join(", "))));
             }
-            match (&connection.token, &connection.oauth) {
-                (None, None) => return Err(key(&at("token"), "missing: give a token, or an oauth table")),
-                (Some(_), Some(_)) => return Err(key(&at("oauth"), "a token is given as well: leave one out")),
-                _ => {}
-            }
-            if connection.webhook_secrets.iter().any(String::is_empty) {
-                return Err(key(&at("webhook_secrets"), "an empty secret"));
-            }
+            connection.check_credentials().map_err(|(part, why)| key(&at(part), why))?;
         }
         Ok(())
     }
+}
+
+impl Database {
+    fn check(&self) -> Result<(), ConfigError> {
+        let wrong = |why: &str| Err(key("database.url", why));
+        if self.url.trim().is_empty() {
+            return wrong("missing: give it here or as CROSSTIE_DATABASE_URL");
+        }
+        if is_in_memory(&self.url) {
+            return wrong(
+                "a database in memory ends with the connection that opened it, so what `migrate` makes would \
+                          be gone: name a file, such as sqlite://folder/crosstie.db?mode=rwc",
+            );
+        }
+        let schemes = ["sqlite:", "postgres://", "postgresql://"];
+        if !schemes.iter().any(|scheme| self.url.starts_with(scheme)) {
+            return wrong("begins with neither sqlite: nor postgres://");
+        }
+        // Said here, because the library's words repeat the address with its password.
+        match Url::parse(&self.url) {
+            Ok(_) => Ok(()),
+            Err(error) => wrong(&format!("{error}; write spaces and the like as %20")),
+        }
+    }
+}
+
+impl ConnectionConfig {
+    fn check_credentials(&self) -> Result<(), (&'static str, &'static str)> {
+        let empty = |text: &String| text.trim().is_empty();
+        match (&self.token, &self.oauth) {
+            (None, None) => return Err(("token", "missing: give a token, or an oauth table")),
+            (Some(_), Some(_)) => return Err(("oauth", "a token is given as well: leave one out")),
+            (Some(token), None) if empty(token) => return Err(("token", "empty")),
+            (Some(_), None) => {}
+            (None, Some(oauth)) => {
+                let parts = [
+                    ("oauth.client_id", &oauth.client_id),
+                    ("oauth.client_secret", &oauth.client_secret),
+                    ("oauth.refresh_token", &oauth.refresh_token),
+                ];
+                if let Some((part, _)) = parts.iter().find(|(_, text)| empty(text)) {
+                    return Err((part, "empty"));
+                }
+            }
+        }
+        if self.webhook_secrets.iter().any(empty) { Err(("webhook_secrets", "an empty secret")) } else { Ok(()) }
+    }
+}
+
+fn key(key: &str, why: &str) -> ConfigError {
+    ConfigError::Key { key: key.to_owned(), why: why.to_owned() }
+}
+
+/// Whether this is a scheme, a host and perhaps a port, and nothing else.
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, host)) = text.split_once("://") else { return false };
+    let odd = |c: char| matches!(c, '/' | '\\' | '?' | '#' | '@' | '*') || c.is_whitespace() || c.is_control();
+    matches!(scheme, "http" | "https") && !host.contains(odd) && Url::parse(text).is_ok_and(|url| url.has_host())
 }
 
 #[cfg(test)]
@@ -218,11 +288,60 @@ mod tests {
         check(GOOD, &[], "");
         check(GOOD, &[("CROSSTIE_LISTEN", "somewhere")], "`listen`");
         check(GOOD, &[("CROSSTIE_DATABASE_URL", "mysql://x")], "`database.url`");
+        check(GOOD, &[("CROSSTIE_DATABASE_URL", "sqlite://hub data/x.db")], "`database.url`");
+        check(GOOD, &[("CROSSTIE_DATABASE_URL", "sqlite://hub%20data/x.db")], "");
+        let origins = |origin: &str| format!("cors_origins = [\"{origin}\"]\n{GOOD}");
+        check(&origins("https://app.example.com:8443"), &[], "");
+        check(&origins("https://app.example.com/"), &[], "`cors_origins[0]`");
+        check(&origins("*"), &[], "`cors_origins[0]`");
         check("listen = 1", &[], "listen");
         check("[database]\nurl = \"sqlite://x\"\nspeed = 9", &[], "speed");
         check(&GOOD.replace("hubspot", "hubspit"), &[], "`connections[0].connector`");
         check(&GOOD.replace("crm-eu", "CRM EU"), &[], "`connections[0].name`");
         check(&GOOD.replace("token = \"t\"", ""), &[], "`connections[0].token`");
         check(&GOOD.replace("token = \"t\"", ""), &[("CROSSTIE_CONNECTIONS_CRM_EU_TOKEN", "t")], "");
+        check(&GOOD.replace("\"t\"", "\" \""), &[], "`connections[0].token`");
+    }
+
+    #[test]
+    fn every_part_of_an_oauth_client_is_needed() {
+        let oauth = "oauth = { client_id = \"i\", client_secret = \"s\", refresh_token = \"r\" }";
+        let text = GOOD.replace("token = \"t\"", oauth);
+        check(&text, &[], "");
+        for (value, part) in [("i", "client_id"), ("s", "client_secret"), ("r", "refresh_token")] {
+            let text = text.replace(&format!("\"{value}\""), "\"\"");
+            check(&text, &[], &format!("`connections[0].oauth.{part}`"));
+        }
+    }
+
+    #[test]
+    fn the_environment_alone_may_name_the_database() {
+        let env = [("CROSSTIE_DATABASE_URL", "sqlite://x.db")];
+        for text in ["", "[database]", "listen = \"127.0.0.1:0\""] {
+            check(text, &env, "");
+            check(text, &[], "`database.url`: missing");
+        }
+    }
+
+    #[test]
+    fn a_database_in_memory_is_refused_with_a_reason() {
+        for url in ["sqlite::memory:", "sqlite://x?mode=memory"] {
+            check(GOOD, &[("CROSSTIE_DATABASE_URL", url)], "`database.url`: a database in memory ends");
+        }
+    }
+
+    #[test]
+    fn the_public_address_is_a_host_and_nothing_more() {
+        for good in ["https://hub.example.com", "http://127.0.0.1:8080", "https://hub.example.com/", "http://[::1]:80"]
+        {
+            check(GOOD, &[("CROSSTIE_PUBLIC_URL", good)], "");
+        }
+        let hosts = ["", "/", "//", "hub example", "hub/crosstie", "hub?x", "hub#x", "me@hub", "hub:port", "hub\\x"];
+        for wrong in hosts.map(|host| format!("https://{host}")) {
+            check(GOOD, &[("CROSSTIE_PUBLIC_URL", &wrong)], "`public_url`");
+        }
+        for wrong in ["hub.example.com", "ftp://hub.example.com", "https:hub.example.com"] {
+            check(GOOD, &[("CROSSTIE_PUBLIC_URL", wrong)], "`public_url`");
+        }
     }
 }

@@ -1,13 +1,6 @@
 //! A hub at work: the store, the engine and the listeners, put together and taken apart in order.
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use crosstie_app::{App, SystemClock};
 use crosstie_domain::Clock;
@@ -19,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{Config, ConnectionConfig},
-    routes, telemetry,
+    database, routes, telemetry,
 };
 
 /// Why the hub does not start.
@@ -28,7 +21,7 @@ pub enum StartError {
     /// The database lacks migrations.
     #[error("the database lacks {0} migration(s); run `crosstie migrate` first")]
     Behind(usize),
-    /// The database cannot be reached.
+    /// The database cannot be reached or made.
     #[error("the database cannot be used (configuration key `database.url`)")]
     Database(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A connection cannot be used as it is configured.
@@ -65,8 +58,8 @@ pub struct Shared {
     pub engine: Arc<Engine>,
     /// The address under which other systems reach the hub.
     pub public_url: String,
-    /// Set while the hub stops: no new work is asked for.
-    pub draining: Arc<AtomicBool>,
+    /// Set when the hub stops: no new work is asked for, and streams are completed.
+    pub stopping: CancellationToken,
 }
 
 /// A hub at work.
@@ -77,7 +70,6 @@ pub struct Hub {
     pub engine: Arc<Engine>,
     /// Where it listens.
     pub address: SocketAddr,
-    draining: Arc<AtomicBool>,
     running: Running,
     stop: CancellationToken,
     servers: Vec<tokio::task::JoinHandle<()>>,
@@ -98,35 +90,35 @@ impl Hub {
     /// # Errors
     /// [`StartError`], naming the configuration key that is wrong.
     pub async fn start_on(config: Config, listener: TcpListener) -> Result<Self, StartError> {
-        let address = local_address(&listener, &config.listen)?;
+        let address = local_address("listen", &listener, &config.listen)?;
         let (app, connections) = open(&config).await?;
+        connections.retire_others(&app).await?;
         let clock = SystemClock::default();
         let engine = Engine::new(app.clone(), connections, format!("hub-{}", clock.new_uuid()));
-        let draining = Arc::new(AtomicBool::new(false));
+        let stop = CancellationToken::new();
         let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
         let public_url = public_url.trim_end_matches('/').to_owned();
-        let shared =
-            Shared { app: app.clone(), engine: Arc::clone(&engine), public_url, draining: Arc::clone(&draining) };
+        let shared = Shared { app: app.clone(), engine: Arc::clone(&engine), public_url, stopping: stop.clone() };
         let metrics = telemetry::metrics();
-        let stop = CancellationToken::new();
         let mut servers = Vec::new();
         let own_metrics = match &config.metrics_listen {
             Some(address) => {
                 let listener = listen("metrics_listen", address).await?;
+                let address = local_address("metrics_listen", &listener, address)?;
+                tracing::info!(%address, "metrics are served");
                 servers.push(serve(listener, routes::metrics(metrics.clone()), stop.clone()));
                 false
             }
             None => true,
         };
-        let router = routes::router(shared, own_metrics.then_some(metrics));
+        let router = routes::router(shared, own_metrics.then_some(metrics), &config.cors_origins);
         servers.push(serve(listener, router, stop.clone()));
         let running = engine.start();
-        Ok(Self { app, engine, address, draining, running, stop, servers })
+        Ok(Self { app, engine, address, running, stop, servers })
     }
 
     /// Stops: no new work, then the loops, then the listeners, for at most so long each.
     pub async fn stop(self, patience: Duration) {
-        self.draining.store(true, Ordering::Relaxed);
         self.stop.cancel();
         self.running.stop(patience).await;
         for mut server in self.servers {
@@ -145,7 +137,7 @@ impl Hub {
 /// [`StartError`].
 pub async fn open(config: &Config) -> Result<(App, Connections), StartError> {
     let url = &config.database.url;
-    let missing = crosstie_migrations::missing(url).await.map_err(|error| StartError::Database(error.into()))?;
+    let missing = database::missing(url).await?;
     if missing > 0 {
         return Err(StartError::Behind(missing));
     }
@@ -192,9 +184,9 @@ pub async fn listen(key: &'static str, address: &str) -> Result<TcpListener, Sta
     listener.map_err(|error| StartError::Listen { key, address: address.to_owned(), error })
 }
 
-fn local_address(listener: &TcpListener, address: &str) -> Result<SocketAddr, StartError> {
+fn local_address(key: &'static str, listener: &TcpListener, address: &str) -> Result<SocketAddr, StartError> {
     let local = listener.local_addr();
-    local.map_err(|error| StartError::Listen { key: "listen", address: address.to_owned(), error })
+    local.map_err(|error| StartError::Listen { key, address: address.to_owned(), error })
 }
 
 /// Serves until stopped; what is under way ends first.

@@ -2,6 +2,7 @@
 
 pub mod commands;
 pub mod config;
+mod database;
 mod demo;
 pub mod hub;
 pub mod routes;

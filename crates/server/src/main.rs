@@ -10,10 +10,16 @@ async fn main() -> ExitCode {
     match crosstie::commands::run(command).await {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error}");
+            let mut said = error.to_string();
+            eprintln!("error: {said}");
             let mut cause = error.source();
             while let Some(error) = cause {
-                eprintln!("  because: {error}");
+                let text = error.to_string();
+                // Some libraries repeat the cause in their own words' end.
+                if !said.ends_with(&text) {
+                    eprintln!("  because: {text}");
+                    said = text;
+                }
                 cause = error.source();
             }
             ExitCode::FAILURE

@@ -53,6 +53,15 @@ pub async fn person_by_email(db: &impl Reads, email: &str) -> Result<Option<Pers
     row.map(PersonRecord::try_from).transpose()
 }
 
+/// All persons, by e-mail address.
+///
+/// # Errors
+/// As the database.
+pub async fn persons(db: &impl Reads) -> Result<Vec<PersonRecord>, StoreError> {
+    let rows = db.connection().all::<PersonRow>("SELECT * FROM persons ORDER BY email", vec![]).await?;
+    rows.into_iter().map(PersonRecord::try_from).collect()
+}
+
 #[derive(FromQueryResult)]
 struct TokenRow {
     id: String,
@@ -100,6 +109,16 @@ pub async fn token_by_lookup(db: &impl Reads, lookup: &str) -> Result<Option<Tok
     row.map(TokenRecord::try_from).transpose()
 }
 
+/// The token with this identifier.
+///
+/// # Errors
+/// As the database.
+pub async fn token(db: &impl Reads, id: TokenId) -> Result<Option<TokenRecord>, StoreError> {
+    let id = id.to_string();
+    let row = db.connection().one::<TokenRow>("SELECT * FROM tokens WHERE id = $1", vec![id.into()]).await?;
+    row.map(TokenRecord::try_from).transpose()
+}
+
 /// All tokens, newest first.
 ///
 /// # Errors
@@ -137,8 +156,8 @@ impl Tx {
             ("id", person.id.to_string().into()),
             ("name", person.name.clone().into()),
             ("email", person.email.clone().into()),
-            ("roles", codec::text(&person.roles).into()),
-            ("row_scope", codec::text(&person.rows).into()),
+            ("roles", codec::json_text(&person.roles).into()),
+            ("row_scope", codec::json_text(&person.rows).into()),
             ("version", person.version.into()),
         ];
         self.save_versioned("persons", row).await
@@ -156,8 +175,8 @@ impl Tx {
             ("secret_sha256", token.secret_sha256.clone().into()),
             ("label", token.label.clone().into()),
             ("person_id", token.person.map(|id| id.to_string()).into()),
-            ("roles", codec::text(&token.roles).into()),
-            ("permissions", codec::text(&permissions).into()),
+            ("roles", codec::json_text(&token.roles).into()),
+            ("permissions", codec::json_text(&permissions).into()),
             ("expires_at", token.expires_at.map(Instant::micros).into()),
             ("revoked_at", token.revoked_at.map(Instant::micros).into()),
             ("created_at", token.created_at.micros().into()),

@@ -9,7 +9,7 @@ use sea_orm::FromQueryResult;
 use serde_json::{Value as Json, json};
 
 use crate::{
-    Listed, PageRequest, PageResult, Reads, StoreError, Tx, codec,
+    Expression, Listed, PageRequest, PageResult, Reads, StoreError, Tx, codec,
     db::{Columns, marks},
     page,
     pipeline::texts,
@@ -54,12 +54,12 @@ impl Listed for ServiceOrderRecord {
     const ID: &'static str = "service_orders.id";
     const ACCOUNT: Option<&'static str> = Some("service_orders.account_id");
 
-    fn expression(column: ServiceOrderColumn) -> &'static str {
+    fn expression(column: ServiceOrderColumn) -> Expression {
         match column {
-            ServiceOrderColumn::Id => "service_orders.id",
-            ServiceOrderColumn::Account => "service_orders.account_id",
-            ServiceOrderColumn::Status => "service_orders.status",
-            ServiceOrderColumn::UpdatedAt => "service_orders.updated_at",
+            ServiceOrderColumn::Id => Expression::Required("service_orders.id"),
+            ServiceOrderColumn::Account => Expression::Required("service_orders.account_id"),
+            ServiceOrderColumn::Status => Expression::Required("service_orders.status"),
+            ServiceOrderColumn::UpdatedAt => Expression::Required("service_orders.updated_at"),
         }
     }
 
@@ -180,14 +180,14 @@ impl Listed for InvoiceRecord {
     const ID: &'static str = "invoices.id";
     const ACCOUNT: Option<&'static str> = Some("invoices.account_id");
 
-    fn expression(column: InvoiceColumn) -> &'static str {
+    fn expression(column: InvoiceColumn) -> Expression {
         match column {
-            InvoiceColumn::Id => "invoices.id",
-            InvoiceColumn::Account => "invoices.account_id",
-            InvoiceColumn::Status => "invoices.status",
-            InvoiceColumn::Number => "invoices.number",
-            InvoiceColumn::DueOn => "invoices.due_on",
-            InvoiceColumn::UpdatedAt => "invoices.updated_at",
+            InvoiceColumn::Id => Expression::Required("invoices.id"),
+            InvoiceColumn::Account => Expression::Optional("invoices.account_id"),
+            InvoiceColumn::Status => Expression::Optional("invoices.status"),
+            InvoiceColumn::Number => Expression::Optional("invoices.number"),
+            InvoiceColumn::DueOn => Expression::Optional("invoices.due_on"),
+            InvoiceColumn::UpdatedAt => Expression::Required("invoices.updated_at"),
         }
     }
 
@@ -323,6 +323,19 @@ pub async fn invoice_lines(
 }
 
 impl Tx {
+    /// Holds a service order until the end of the transaction: who counts its invoices comes after who changes them.
+    /// SQLite has one writer. Where there is no such order, nothing is held.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when somebody else holds it for more than 5 seconds.
+    pub async fn lock_service_order(&self, id: ServiceOrderId) -> Result<(), StoreError> {
+        if !self.connection().is_postgres() {
+            return Ok(());
+        }
+        let sql = "SELECT id FROM service_orders WHERE id = $1 FOR UPDATE";
+        self.connection().run(sql, vec![id.to_string().into()]).await.map(|_| ())
+    }
+
     /// Saves a service order: a new one at version 1, or the next version of one that nobody else changed.
     ///
     /// # Errors

@@ -7,7 +7,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::StoreError;
 
-/// An enum as its written form, anything else as JSON text.
+/// An enum as its written form, anything else as JSON text. Columns of enums are read by [`word`]; a type of which
+/// some values are words and others structures is written by [`json_text`].
 pub(crate) fn text<T: Serialize>(value: &T) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(text)) => text,
@@ -21,7 +22,12 @@ pub(crate) fn word<T: DeserializeOwned>(column: &'static str, text: String) -> R
     serde_json::from_value(serde_json::Value::String(text)).map_err(|_| StoreError::Corrupt { column })
 }
 
-/// A structure from JSON text.
+/// Any value as JSON text, a word in its quotes.
+pub(crate) fn json_text<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+/// A value from JSON text.
 pub(crate) fn json<T: DeserializeOwned>(column: &'static str, text: &str) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|_| StoreError::Corrupt { column })
 }
@@ -64,4 +70,19 @@ pub(crate) fn money_opt(
     currency: Option<&str>,
 ) -> Result<Option<Money>, StoreError> {
     minor.zip(currency).map(|(minor, currency)| money(column, minor, currency)).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use crosstie_domain::{access::RowScope, ids::AccountId};
+
+    use super::*;
+
+    #[test]
+    fn a_word_and_a_structure_of_one_type_read_back() {
+        let account: AccountId = "acc_00000000000000000000000001".parse().expect("an identifier");
+        for scope in [RowScope::All, RowScope::Accounts(vec![]), RowScope::Accounts(vec![account])] {
+            assert_eq!(json::<RowScope>("persons.row_scope", &json_text(&scope)).expect("it reads back"), scope);
+        }
+    }
 }

@@ -8,7 +8,7 @@ use crosstie_domain::{
 use sea_orm::FromQueryResult;
 use serde_json::{Value as Json, json};
 
-use crate::{Listed, PageRequest, PageResult, Reads, StoreError, Tx, codec, page, pipeline::texts};
+use crate::{Expression, Listed, PageRequest, PageResult, Reads, StoreError, Tx, codec, page, pipeline::texts};
 
 /// What statements of work are filtered and ordered by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,13 +51,13 @@ impl Listed for SowRecord {
     const ID: &'static str = "sows.id";
     const ACCOUNT: Option<&'static str> = Some("sows.account_id");
 
-    fn expression(column: SowColumn) -> &'static str {
+    fn expression(column: SowColumn) -> Expression {
         match column {
-            SowColumn::Id => "sows.id",
-            SowColumn::Account => "sows.account_id",
-            SowColumn::Opportunity => "sows.opportunity_id",
-            SowColumn::Status => "sows.status",
-            SowColumn::UpdatedAt => "sows.updated_at",
+            SowColumn::Id => Expression::Required("sows.id"),
+            SowColumn::Account => Expression::Required("sows.account_id"),
+            SowColumn::Opportunity => Expression::Required("sows.opportunity_id"),
+            SowColumn::Status => Expression::Required("sows.status"),
+            SowColumn::UpdatedAt => Expression::Required("sows.updated_at"),
         }
     }
 

@@ -10,14 +10,20 @@ use std::{
 
 use crosstie_domain::{Clock, Id, Instant, ids::Kind};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, FromQueryResult,
-    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
+    ConnAcquireErr, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend,
+    DbErr, FromQueryResult, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
 };
+use tokio::time::timeout;
 
 use crate::{
     StoreError,
     gate::{WriteGate, WritePass},
 };
+
+/// How long work waits for its turn: for a connection, and on SQLite for the writers before it.
+const TURN: Duration = Duration::from_secs(10);
+/// How long a statement waits for a lock that another process or transaction holds.
+const LOCK: Duration = Duration::from_secs(5);
 
 /// The database: a pool for reading and a way to write.
 #[derive(Clone)]
@@ -59,9 +65,13 @@ impl Store {
     /// Begins a transaction. Whatever it does is kept by [`Tx::commit`] or not at all.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`].
+    /// [`StoreError::Unavailable`], also when its turn does not come within 10 seconds.
     pub async fn begin(&self) -> Result<Tx, StoreError> {
-        let pass = if self.is_sqlite() { Some(self.inner.gate.ordinary().await) } else { None };
+        let late = |_| StoreError::Unavailable(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout));
+        let pass = match self.is_sqlite() {
+            true => Some(timeout(TURN, self.inner.gate.ordinary()).await.map_err(late)?),
+            false => None,
+        };
         self.begin_with(pass).await
     }
 
@@ -103,6 +113,11 @@ impl Store {
         self.inner.clock.now()
     }
 
+    /// A new identifier.
+    pub fn new_id<K: Kind>(&self) -> Id<K> {
+        Id::from_uuid(self.inner.clock.new_uuid())
+    }
+
     /// Whether this is the embedded database, with its single writer.
     pub fn is_sqlite(&self) -> bool {
         self.inner.backend == DbBackend::Sqlite
@@ -120,20 +135,18 @@ impl Store {
 
 async fn connect(url: &str, connections: u32) -> Result<DatabaseConnection, StoreError> {
     let mut options = ConnectOptions::new(url);
-    options
-        .max_connections(connections)
-        .min_connections(1)
-        .acquire_timeout(Duration::from_secs(10))
-        .sqlx_logging(false);
+    options.max_connections(connections).min_connections(1).acquire_timeout(TURN).sqlx_logging(false);
     options.map_sqlx_sqlite_opts(|sqlite| {
         sqlite
             .pragma("journal_mode", "WAL")
             .pragma("synchronous", "FULL")
             .pragma("foreign_keys", "ON")
-            .busy_timeout(Duration::from_secs(5))
+            .busy_timeout(LOCK)
             .statement_cache_capacity(256)
     });
-    options.map_sqlx_postgres_opts(|postgres| postgres.statement_cache_capacity(256));
+    options.map_sqlx_postgres_opts(|postgres| {
+        postgres.options([("lock_timeout", LOCK.as_millis().to_string())]).statement_cache_capacity(256)
+    });
     Ok(Database::connect(options).await?)
 }
 

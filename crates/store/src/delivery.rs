@@ -8,7 +8,7 @@ use crosstie_domain::{
 use sea_orm::FromQueryResult;
 use serde_json::{Value as Json, json};
 
-use crate::{Listed, Reads, StoreError, Tx, codec, page, pipeline::texts};
+use crate::{Expression, Listed, Reads, StoreError, Tx, codec, page, pipeline::texts};
 
 /// What milestones are ordered by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,8 +45,8 @@ impl Listed for MilestoneRecord {
     const ID: &'static str = "milestones.id";
     const ACCOUNT: Option<&'static str> = Some("milestones.account_id");
 
-    fn expression(_: MilestoneColumn) -> &'static str {
-        "milestones.id"
+    fn expression(_: MilestoneColumn) -> Expression {
+        Expression::Required("milestones.id")
     }
 
     fn record(row: MilestoneRow) -> Result<Self, StoreError> {

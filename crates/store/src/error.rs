@@ -1,9 +1,9 @@
 //! What can go wrong with the database, named for what the caller can do.
 
-use sea_orm::{DbErr, RuntimeErr};
+use sea_orm::{DbErr, RuntimeErr, SqlErr};
 
 /// Why the store did not do what was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The record was changed by somebody else: read it again.
     #[error("the record changed in the meantime")]
@@ -23,6 +23,14 @@ pub enum StoreError {
     /// The hub is stopping.
     #[error("the store is closed")]
     Closed,
+}
+
+impl StoreError {
+    /// Whether another transaction took what only one may have, a moment before.
+    pub(crate) fn is_lost_race(&self) -> bool {
+        let Self::Statement(error) = self else { return false };
+        matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_)))
+    }
 }
 
 impl From<DbErr> for StoreError {

@@ -1,32 +1,117 @@
-//! What has to be done every so often: the coming months of the tables that only grow, and keys that have run out.
+//! What has to be done every so often: the coming months of the tables that only grow, and what is kept long enough.
+//!
+//! Kept for good are records, lineage with its evidence, the history of the hub, the effect ledger, the keys of events
+//! about money, and inbound events. Nothing goes that is not finished.
 
-use crosstie_domain::Instant;
+use crosstie_domain::{Instant, integration::InboundStatus};
+use sea_orm::FromQueryResult;
 
-use crate::{Reads, Store, StoreError};
+use crate::{Reads, Store, StoreError, codec, db::marks, integration::EffectStatus};
 
 /// Tables that PostgreSQL keeps by month.
 const MONTHLY: [&str; 4] = ["assertions", "evidence", "inbound_payloads", "domain_events"];
 /// How many months lie ready beside the present one.
 const AHEAD: i32 = 2;
 
+/// How long the bodies of webhooks are kept after their receipt, once all their events are done with.
+const PAYLOAD_DAYS: i64 = 90;
+/// How long finished runs are kept after their end.
+const RUN_DAYS: i64 = 90;
+/// How long changes are kept for subscribers who were away.
+const CHANGE_DAYS: i64 = 90;
+/// Rows that go in one transaction: few, so that nobody waits long behind it.
+const BATCH: i64 = 500;
+
+const DAY_MS: i64 = 86_400_000;
+
 impl Store {
-    /// Makes this month's and the coming months' partitions and forgets idempotency keys that have run out. Doing it
-    /// again changes nothing.
+    /// Makes this month's and the coming months' partitions, and lets go of what was kept long enough: idempotency
+    /// keys and inbox keys that have run out (inbox keys after 30 days; those of events about money never), the bodies
+    /// of webhooks, finished runs and placed changes after 90 days. The key and the body of an event stay while it
+    /// waits, is tried again or is parked; the intent of an effect stays until the effect is done. Doing it again
+    /// changes nothing.
     ///
     /// # Errors
     /// As the database.
     pub async fn keep_house(&self) -> Result<(), StoreError> {
-        if !self.is_sqlite() {
-            for table in MONTHLY {
-                for ahead in 0..=AHEAD {
-                    self.make_month(table, ahead).await?;
-                }
+        let months = self.make_months().await;
+        self.let_go().await?;
+        months
+    }
+
+    async fn let_go(&self) -> Result<(), StoreError> {
+        let now = self.now();
+        let ago = |days: i64| now.plus_ms(-days * DAY_MS).micros();
+        let waiting = [InboundStatus::Received, InboundStatus::Retrying, InboundStatus::Parked];
+        let waiting = waiting.map(|status| format!("'{}'", codec::text(&status))).join(", ");
+        let past = |moment: &str, events: &str| {
+            format!(
+                "{moment} AND NOT EXISTS (SELECT 1 FROM inbound_events e WHERE {events} AND e.status IN ({waiting}))"
+            )
+        };
+        let keys = past("expires_at <= $1", "e.id = inbox_keys.event_id");
+        let payloads = past("received_at < $1", "e.payload_id = inbound_payloads.id");
+        self.delete(("idempotency_keys", "principal, idempotency_key"), "expires_at <= $1", now.micros()).await?;
+        self.delete(("inbox_keys", "connection_id, dedupe_key"), &keys, now.micros()).await?;
+        self.delete(("sync_runs", "id"), "finished_at < $1", ago(RUN_DAYS)).await?;
+        self.delete(("inbound_payloads", "id, received_at"), &payloads, ago(PAYLOAD_DAYS)).await?;
+        while self.forget_changes(ago(CHANGE_DAYS)).await? {}
+        Ok(())
+    }
+
+    /// Deletes the rows of a table for which a condition on a moment holds, so many at a time.
+    async fn delete(&self, (table, key): (&str, &str), when: &str, moment: i64) -> Result<(), StoreError> {
+        let sql =
+            format!("DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table} WHERE {when} LIMIT {BATCH})");
+        loop {
+            let tx = self.begin().await?;
+            let gone = tx.connection().run(&sql, vec![moment.into()]).await?;
+            tx.commit().await?;
+            if i64::try_from(gone).unwrap_or(i64::MAX) < BATCH {
+                return Ok(());
             }
         }
+    }
+
+    /// Forgets the first changes of the one order, as far as they are older than a moment; never the last one, which
+    /// is where the order goes on. Returns whether there may be more.
+    async fn forget_changes(&self, before: i64) -> Result<bool, StoreError> {
+        #[derive(FromQueryResult)]
+        struct Placed {
+            position: i64,
+            outbox_id: String,
+            created_at: i64,
+        }
         let tx = self.begin().await?;
-        let sql = "DELETE FROM idempotency_keys WHERE expires_at <= $1";
-        tx.connection().run(sql, vec![tx.now().micros().into()]).await?;
-        tx.commit().await
+        let db = tx.connection();
+        let sql = "SELECT p.position, p.outbox_id, o.created_at FROM outbox_positions p \
+                   JOIN outbox o ON o.id = p.outbox_id \
+                   WHERE p.position < (SELECT MAX(position) FROM outbox_positions) ORDER BY p.position LIMIT $1";
+        let first: Vec<Placed> = db.all(sql, vec![BATCH.into()]).await?;
+        let old: Vec<Placed> = first.into_iter().take_while(|placed| placed.created_at < before).collect();
+        let Some(last) = old.last() else { return Ok(false) };
+        db.run("DELETE FROM outbox_positions WHERE position <= $1", vec![last.position.into()]).await?;
+        let sql = format!(
+            "DELETE FROM outbox WHERE id IN ({}) AND NOT EXISTS \
+             (SELECT 1 FROM effects e WHERE e.outbox_id = outbox.id AND e.status <> '{}')",
+            marks(1, old.len()),
+            codec::text(&EffectStatus::Done),
+        );
+        db.run(&sql, old.iter().map(|placed| placed.outbox_id.clone().into()).collect()).await?;
+        tx.commit().await?;
+        Ok(i64::try_from(old.len()).unwrap_or(i64::MAX) == BATCH)
+    }
+
+    async fn make_months(&self) -> Result<(), StoreError> {
+        if self.is_sqlite() {
+            return Ok(());
+        }
+        for table in MONTHLY {
+            for ahead in 0..=AHEAD {
+                self.make_month(table, ahead).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn make_month(&self, table: &str, ahead: i32) -> Result<(), StoreError> {

@@ -16,5 +16,7 @@ mod publish;
 
 pub use db::{Reads, Store, Tx};
 pub use error::StoreError;
-pub use page::{Condition, Direction, Keys, Listed, Operand, Operator, PageRequest, PageResult, Span, count};
+pub use page::{
+    Condition, Direction, Expression, Keys, Listed, Operand, Operator, PageRequest, PageResult, Span, count, plan,
+};
 pub use publish::{Change, EffectRequest};

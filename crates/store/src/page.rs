@@ -1,7 +1,7 @@
 //! Keyset pages: filtered, ordered, always with the identifier as the last key, never by offset.
 
 use crosstie_domain::access::RowScope;
-use sea_orm::{FromQueryResult, Value};
+use sea_orm::{DbErr, FromQueryResult, QueryResult, Value};
 use serde_json::Value as Json;
 
 use crate::{Reads, StoreError, db::marks};
@@ -21,9 +21,9 @@ pub trait Listed: Sized + Send {
     /// The column of the account that owns the row; `None` for rows that only an unlimited scope may see.
     #[doc(hidden)]
     const ACCOUNT: Option<&'static str>;
-    /// The SQL expression of a column.
+    /// How a column stands in SQL.
     #[doc(hidden)]
-    fn expression(column: Self::Column) -> &'static str;
+    fn expression(column: Self::Column) -> Expression;
     #[doc(hidden)]
     fn record(row: Self::Row) -> Result<Self, StoreError>;
     /// The value of a column, as it stands in the row.
@@ -31,6 +31,50 @@ pub trait Listed: Sized + Send {
     fn key(&self, column: Self::Column) -> Json;
     #[doc(hidden)]
     fn id(&self) -> String;
+}
+
+/// A column in SQL, with what decides how it can be ordered by.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+pub enum Expression {
+    /// It is never empty.
+    Required(&'static str),
+    /// It may be empty.
+    Optional(&'static str),
+    /// Text of any length, never empty. It is ordered and indexed by its first 200 characters, because PostgreSQL
+    /// refuses long texts in an index; the identifier decides between texts that differ only behind them.
+    Long(&'static str),
+}
+
+impl Expression {
+    fn sql(self) -> &'static str {
+        match self {
+            Self::Required(sql) | Self::Optional(sql) | Self::Long(sql) => sql,
+        }
+    }
+
+    /// What it is ordered by; of long text the expression that is indexed.
+    fn ordered(self) -> String {
+        match self {
+            Self::Required(sql) | Self::Optional(sql) => sql.to_owned(),
+            Self::Long(sql) => format!("substr({sql}, 1, {LONG})"),
+        }
+    }
+
+    /// The value of what it is ordered by.
+    fn key(self, value: &Json) -> Json {
+        match (self, value) {
+            (Self::Long(_), Json::String(text)) => Json::String(beginning(text)),
+            _ => value.clone(),
+        }
+    }
+}
+
+/// Characters of long text that are ordered by, as in the indexes.
+const LONG: usize = 200;
+
+fn beginning(text: &str) -> String {
+    text.chars().take(LONG).collect()
 }
 
 /// A value to compare with.
@@ -91,6 +135,16 @@ pub enum Span {
     Last(u32, Option<Keys>),
 }
 
+impl Span {
+    /// How many, from where, and whether it is read against the order.
+    fn read(&self) -> (u32, Option<&Keys>, bool) {
+        match self {
+            Self::First(count, keys) => (*count, keys.as_ref(), false),
+            Self::Last(count, keys) => (*count, keys.as_ref(), true),
+        }
+    }
+}
+
 /// A page that is asked for.
 #[derive(Debug, Clone)]
 pub struct PageRequest<C> {
@@ -114,12 +168,16 @@ pub struct PageResult<T> {
 }
 
 /// Collects the text of a statement and its values.
-#[derive(Default)]
 struct Sql {
+    postgres: bool,
     values: Vec<Value>,
 }
 
 impl Sql {
+    fn of(db: &impl Reads) -> Self {
+        Self { postgres: db.connection().is_postgres(), values: Vec::new() }
+    }
+
     fn bind(&mut self, value: impl Into<Value>) -> String {
         self.values.push(value.into());
         format!("${}", self.values.len())
@@ -130,25 +188,57 @@ impl Sql {
             Condition::All(parts) => self.join::<T>(parts, " AND ", "1 = 1"),
             Condition::Any(parts) => self.join::<T>(parts, " OR ", "1 = 0"),
             Condition::Not(part) => format!("NOT COALESCE({}, 1 = 0)", self.condition::<T>(part)),
-            Condition::Empty(column) => format!("{} IS NULL", T::expression(*column)),
-            Condition::Is(column, operator, operand) => {
-                let expression = T::expression(*column);
-                let value = match operand {
-                    Operand::Text(text) if *operator == Operator::Contains => {
-                        let escaped = text.to_lowercase().replace('!', "!!").replace('%', "!%").replace('_', "!_");
-                        self.bind(format!("%{escaped}%"))
-                    }
-                    Operand::Text(text) => self.bind(text.clone()),
-                    Operand::Number(number) => self.bind(*number),
+            Condition::Empty(column) => format!("{} IS NULL", T::expression(*column).sql()),
+            Condition::Is(column, operator, operand) => self.comparison(T::expression(*column), *operator, operand),
+        }
+    }
+
+    fn comparison(&mut self, column: Expression, operator: Operator, operand: &Operand) -> String {
+        let sql = column.sql();
+        let sign = match operator {
+            Operator::Eq => "=",
+            Operator::Gte => ">=",
+            Operator::Lt => "<",
+            Operator::Contains => {
+                return match operand {
+                    Operand::Text(text) => self.contains(sql, text),
+                    Operand::Number(_) => "1 = 0".to_owned(),
                 };
-                match operator {
-                    Operator::Eq => format!("{expression} = {value}"),
-                    Operator::Gte => format!("{expression} >= {value}"),
-                    Operator::Lt => format!("{expression} < {value}"),
-                    Operator::Contains => format!("LOWER({expression}) LIKE {value} ESCAPE '!'"),
-                }
+            }
+        };
+        match operand {
+            Operand::Text(text) if operator == Operator::Eq && matches!(column, Expression::Long(_)) => {
+                // Its beginning is found by the index.
+                let (beginning, whole) = (self.bind(beginning(text)), self.bind(text.clone()));
+                format!("({} = {beginning} AND {sql} = {whole})", column.ordered())
+            }
+            Operand::Text(text) => format!("{sql} {sign} {}", self.bind(text.clone())),
+            Operand::Number(number) => format!("{sql} {sign} {}", self.bind(*number)),
+        }
+    }
+
+    /// The column holds the text, in any case. Letters outside ASCII are written out in both cases: SQLite's `LOWER`
+    /// leaves them as they are, and so does PostgreSQL's where the database has the locale `C`.
+    fn contains(&mut self, column: &str, text: &str) -> String {
+        if text.is_ascii() {
+            let escaped = text.to_ascii_lowercase().replace('!', "!!").replace('%', "!%").replace('_', "!_");
+            return format!("LOWER({column}) LIKE {} ESCAPE '!'", self.bind(format!("%{escaped}%")));
+        }
+        let mut pattern = String::new();
+        for letter in text.chars() {
+            let cases = cases(letter);
+            match letter {
+                _ if letter.is_ascii_alphanumeric() => pattern.push(letter.to_ascii_lowercase()),
+                _ if cases.len() > 1 => pattern.extend(['['].iter().chain(&cases).chain(&[']'])),
+                '*' | '?' | '[' if !self.postgres => pattern.extend(['[', letter, ']']),
+                _ if letter.is_ascii() && self.postgres => pattern.extend(['\\', letter]),
+                _ => pattern.push(letter),
             }
         }
+        if self.postgres {
+            return format!("LOWER({column} COLLATE \"C\") ~ {}", self.bind(pattern));
+        }
+        format!("LOWER({column}) GLOB {}", self.bind(format!("*{pattern}*")))
     }
 
     fn join<T: Listed>(&mut self, parts: &[Condition<T::Column>], word: &str, none: &str) -> String {
@@ -174,22 +264,31 @@ impl Sql {
     fn after<T: Listed>(&mut self, order: &[(T::Column, Direction)], keys: &[Json], reversed: bool) -> String {
         let mut alternatives = Vec::new();
         let mut equal = String::new();
+        // What all alternatives have in common, by which an index is entered where the page begins.
+        let mut bound = String::new();
         for ((column, direction), key) in order.iter().zip(keys) {
-            let expression = T::expression(*column);
+            let column = T::expression(*column);
+            let expression = column.ordered();
+            let may_be_empty = matches!(column, Expression::Optional(_));
             let ascending = (*direction == Direction::Ascending) != reversed;
             let sign = if ascending { ">" } else { "<" };
-            let value = match key {
-                Json::String(text) => Some(self.bind(text.clone())),
+            let value = match column.key(key) {
+                Json::String(text) => Some(self.bind(text)),
                 Json::Number(number) => Some(self.bind(number.as_i64())),
                 _ => None,
             };
-            match (&value, reversed) {
-                (Some(value), false) => {
+            match &value {
+                Some(value) if may_be_empty && !reversed => {
                     alternatives.push(format!("({equal}({expression} {sign} {value} OR {expression} IS NULL))"));
                 }
-                (Some(value), true) => alternatives.push(format!("({equal}{expression} {sign} {value})")),
-                (None, false) => {}
-                (None, true) => alternatives.push(format!("({equal}{expression} IS NOT NULL)")),
+                Some(value) => {
+                    if equal.is_empty() && !may_be_empty {
+                        bound = format!("{expression} {sign}= {value} AND ");
+                    }
+                    alternatives.push(format!("({equal}{expression} {sign} {value})"));
+                }
+                None if reversed => alternatives.push(format!("({equal}{expression} IS NOT NULL)")),
+                None => {}
             }
             let same = value.map_or(format!("{expression} IS NULL"), |value| format!("{expression} = {value}"));
             equal = format!("{equal}{same} AND ");
@@ -197,8 +296,49 @@ impl Sql {
         let id = keys.last().and_then(Json::as_str).unwrap_or_default().to_owned();
         let id = self.bind(id);
         alternatives.push(format!("({equal}{} {} {id})", T::ID, if reversed { "<" } else { ">" }));
-        format!("({})", alternatives.join(" OR "))
+        format!("({bound}({}))", alternatives.join(" OR "))
     }
+
+    /// The statement that finds a page, and one row more to see whether others follow.
+    fn page<T: Listed>(&mut self, scope: &RowScope, request: &PageRequest<T::Column>) -> String {
+        let (count, keys, reversed) = request.span.read();
+        let mut parts = vec![self.scope::<T>(scope), self.condition::<T>(&request.condition)];
+        if let Some(keys) = keys {
+            parts.push(self.after::<T>(&request.order, keys, reversed));
+        }
+        let mut order: Vec<String> = Vec::new();
+        for (column, direction) in &request.order {
+            let column = T::expression(*column);
+            let way = if (*direction == Direction::Ascending) != reversed { "ASC" } else { "DESC" };
+            let empty = match column {
+                Expression::Optional(_) if reversed => " NULLS FIRST",
+                Expression::Optional(_) => " NULLS LAST",
+                _ => "",
+            };
+            order.push(format!("{} {way}{empty}", column.ordered()));
+        }
+        order.push(format!("{} {}", T::ID, if reversed { "DESC" } else { "ASC" }));
+        let limit = self.bind(i64::from(count) + 1);
+        format!(
+            "SELECT {} FROM {} WHERE {} ORDER BY {} LIMIT {limit}",
+            T::SELECT,
+            T::FROM,
+            parts.join(" AND "),
+            order.join(", "),
+        )
+    }
+}
+
+/// A letter with its other cases, as far as they are one letter.
+fn cases(letter: char) -> Vec<char> {
+    let mut cases = vec![letter];
+    for other in [letter.to_lowercase().collect::<Vec<_>>(), letter.to_uppercase().collect()] {
+        match other[..] {
+            [other] if !cases.contains(&other) => cases.push(other),
+            _ => {}
+        }
+    }
+    cases
 }
 
 /// One page of a list.
@@ -207,39 +347,17 @@ pub(crate) async fn page<T: Listed>(
     scope: &RowScope,
     request: &PageRequest<T::Column>,
 ) -> Result<PageResult<T>, StoreError> {
-    let (count, keys, reversed) = match &request.span {
-        Span::First(count, keys) => (*count, keys, false),
-        Span::Last(count, keys) => (*count, keys, true),
-    };
-    let mut sql = Sql::default();
-    let mut parts = vec![sql.scope::<T>(scope), sql.condition::<T>(&request.condition)];
-    if let Some(keys) = keys {
-        parts.push(sql.after::<T>(&request.order, keys, reversed));
-    }
-    let mut order: Vec<String> = Vec::new();
-    for (column, direction) in &request.order {
-        let expression = T::expression(*column);
-        let ascending = (*direction == Direction::Ascending) != reversed;
-        let empty = if reversed { "DESC" } else { "ASC" };
-        order.push(format!("({expression} IS NULL) {empty}"));
-        order.push(format!("{expression} {}", if ascending { "ASC" } else { "DESC" }));
-    }
-    order.push(format!("{} {}", T::ID, if reversed { "DESC" } else { "ASC" }));
-    let limit = sql.bind(i64::from(count) + 1);
-    let text = format!(
-        "SELECT {} FROM {} WHERE {} ORDER BY {} LIMIT {limit}",
-        T::SELECT,
-        T::FROM,
-        parts.join(" AND "),
-        order.join(", "),
-    );
+    let (count, keys, reversed) = request.span.read();
+    let mut sql = Sql::of(db);
+    let text = sql.page::<T>(scope, request);
     let rows: Vec<T::Row> = db.connection().all(&text, sql.values).await?;
     let wanted = usize::try_from(count).unwrap_or(usize::MAX);
     let more = rows.len() > wanted;
     let mut records = Vec::with_capacity(rows.len().min(wanted));
     for row in rows.into_iter().take(wanted) {
         let record = T::record(row)?;
-        let mut keys: Keys = request.order.iter().map(|(column, _)| record.key(*column)).collect();
+        let key = |(column, _): &(T::Column, Direction)| T::expression(*column).key(&record.key(*column));
+        let mut keys: Keys = request.order.iter().map(key).collect();
         keys.push(Json::String(record.id()));
         records.push((record, keys));
     }
@@ -248,6 +366,30 @@ pub(crate) async fn page<T: Listed>(
     }
     let (has_next, has_previous) = if reversed { (keys.is_some(), more) } else { (more, keys.is_some()) };
     Ok(PageResult { rows: records, has_next, has_previous })
+}
+
+/// How the database goes about finding a page, in its own words: for tests that look for an index.
+///
+/// # Errors
+/// As the database.
+#[doc(hidden)]
+pub async fn plan<T: Listed>(
+    db: &impl Reads,
+    scope: &RowScope,
+    request: &PageRequest<T::Column>,
+) -> Result<String, StoreError> {
+    struct Step(String);
+    impl FromQueryResult for Step {
+        fn from_query_result(row: &QueryResult, _: &str) -> Result<Self, DbErr> {
+            // PostgreSQL has one column, SQLite has the words in the last of four.
+            row.try_get_by_index(3).or_else(|_| row.try_get_by_index(0)).map(Self)
+        }
+    }
+    let mut sql = Sql::of(db);
+    let explain = if sql.postgres { "EXPLAIN" } else { "EXPLAIN QUERY PLAN" };
+    let text = format!("{explain} {}", sql.page::<T>(scope, request));
+    let steps: Vec<Step> = db.connection().all(&text, sql.values).await?;
+    Ok(steps.into_iter().map(|step| step.0).collect::<Vec<_>>().join("\n"))
 }
 
 /// How many records of a list the scope shows.
@@ -263,7 +405,7 @@ pub async fn count<T: Listed>(
     struct Count {
         total: i64,
     }
-    let mut sql = Sql::default();
+    let mut sql = Sql::of(db);
     let parts = [sql.scope::<T>(scope), sql.condition::<T>(condition)];
     let text = format!("SELECT COUNT(*) AS total FROM {} WHERE {}", T::FROM, parts.join(" AND "));
     Ok(db.connection().one::<Count>(&text, sql.values).await?.map_or(0, |count| count.total))
@@ -279,7 +421,7 @@ pub(crate) async fn by_ids<T: Listed>(
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let mut sql = Sql::default();
+    let mut sql = Sql::of(db);
     let scope = sql.scope::<T>(scope);
     let from = sql.values.len() + 1;
     sql.values.extend(ids.iter().map(|id| Value::from(id.clone())));
@@ -306,7 +448,7 @@ pub(crate) async fn children<T: Listed>(
     if parents.is_empty() {
         return Ok(Vec::new());
     }
-    let mut sql = Sql::default();
+    let mut sql = Sql::of(db);
     let scope = sql.scope::<T>(scope);
     let after = after.map_or("1 = 1".to_owned(), |id| {
         let id = sql.bind(id.to_owned());

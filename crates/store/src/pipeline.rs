@@ -8,7 +8,7 @@ use crosstie_domain::{
 use sea_orm::FromQueryResult;
 use serde_json::{Value as Json, json};
 
-use crate::{Listed, PageRequest, PageResult, Reads, StoreError, Tx, codec, page};
+use crate::{Expression, Listed, PageRequest, PageResult, Reads, StoreError, Tx, codec, page};
 
 /// What accounts are filtered and ordered by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,11 +41,11 @@ impl Listed for AccountRecord {
     const ID: &'static str = "accounts.id";
     const ACCOUNT: Option<&'static str> = Some("accounts.id");
 
-    fn expression(column: AccountColumn) -> &'static str {
+    fn expression(column: AccountColumn) -> Expression {
         match column {
-            AccountColumn::Id => "accounts.id",
-            AccountColumn::Name => "accounts.name",
-            AccountColumn::UpdatedAt => "accounts.updated_at",
+            AccountColumn::Id => Expression::Required("accounts.id"),
+            AccountColumn::Name => Expression::Long("accounts.name"),
+            AccountColumn::UpdatedAt => Expression::Required("accounts.updated_at"),
         }
     }
 
@@ -139,14 +139,14 @@ impl Listed for OpportunityRecord {
     const ID: &'static str = "opportunities.id";
     const ACCOUNT: Option<&'static str> = Some("opportunities.account_id");
 
-    fn expression(column: OpportunityColumn) -> &'static str {
+    fn expression(column: OpportunityColumn) -> Expression {
         match column {
-            OpportunityColumn::Id => "opportunities.id",
-            OpportunityColumn::Account => "opportunities.account_id",
-            OpportunityColumn::Name => "opportunities.name",
-            OpportunityColumn::Stage => "opportunities.stage",
-            OpportunityColumn::CloseOn => "opportunities.close_on",
-            OpportunityColumn::UpdatedAt => "opportunities.updated_at",
+            OpportunityColumn::Id => Expression::Required("opportunities.id"),
+            OpportunityColumn::Account => Expression::Optional("opportunities.account_id"),
+            OpportunityColumn::Name => Expression::Long("opportunities.name"),
+            OpportunityColumn::Stage => Expression::Optional("opportunities.stage"),
+            OpportunityColumn::CloseOn => Expression::Optional("opportunities.close_on"),
+            OpportunityColumn::UpdatedAt => Expression::Required("opportunities.updated_at"),
         }
     }
 

@@ -2,20 +2,26 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crosstie_app::{App, AppError, Observation, Origin};
+use crosstie_app::{App, AppError, Ingested, Observation, Origin};
 use crosstie_domain::{
+    Instant,
     ids::{InboundEventId, SyncRunId},
     integration::{AssertedField, Claim, Entity},
 };
 use crosstie_sdk::{AnyReader, Fault, MappedRow, Observed};
 use crosstie_store::{
-    Tx,
+    StoreError, Tx,
     integration::{ParkedRow, identity},
 };
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::Connection;
+use crate::{Connection, inbox::describe};
+
+/// The longest id of a vendor that the hub takes, in bytes.
+const LONGEST_ID: usize = 255;
+/// The code of a row that the database will not take.
+const UNSTORABLE: &str = "UNSTORABLE";
 
 /// What set off the reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +32,8 @@ pub(crate) enum Because {
     Event(InboundEventId),
     /// Our own write.
     Write,
+    /// A release of the connector that maps otherwise.
+    NewMapping,
 }
 
 /// What came of a batch of rows.
@@ -33,6 +41,30 @@ pub(crate) enum Because {
 pub(crate) struct Applied {
     pub(crate) changed: i32,
     pub(crate) parked: i32,
+    /// Whether a row that was asked for, and not only referred to, could not be mapped.
+    pub(crate) subject_parked: bool,
+    /// Whether the state of a record has to be asked for again.
+    pub(crate) ask_again: bool,
+}
+
+impl Applied {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.changed += other.changed;
+        self.parked += other.parked;
+        self.subject_parked |= other.subject_parked;
+        self.ask_again |= other.ask_again;
+    }
+}
+
+/// A row as it was read.
+#[derive(Debug)]
+pub(crate) struct ReadRow {
+    pub(crate) entity: Entity,
+    pub(crate) row: MappedRow,
+    /// When the vendor was asked.
+    pub(crate) asked_at: Instant,
+    /// Whether it was read only because another row refers to it.
+    pub(crate) is_reference: bool,
 }
 
 /// Why rows could not be applied.
@@ -50,13 +82,30 @@ impl From<crosstie_store::StoreError> for ApplyError {
     }
 }
 
+impl ApplyError {
+    /// Whether the database will not take these rows, however often they come.
+    pub(crate) fn is_poison(&self) -> bool {
+        matches!(self, Self::App(AppError::Store(StoreError::Statement(_) | StoreError::Corrupt { .. })))
+    }
+
+    /// What went wrong, in the terms of faults.
+    pub(crate) fn to_fault(&self) -> Fault {
+        match self {
+            Self::Vendor(fault) => fault.clone(),
+            Self::App(error) if self.is_poison() => Fault::Shape { path: "$".to_owned(), why: describe(error) },
+            Self::App(error) => Fault::Transient { why: describe(error) },
+        }
+    }
+}
+
 /// Reads the records that rows refer to and that the hub does not know yet, and puts them first.
 pub(crate) async fn with_references(
     app: &App,
     connection: &Connection,
+    (entity, asked_at): (Entity, Instant),
     rows: Vec<MappedRow>,
-) -> Result<Vec<(Entity, MappedRow)>, ApplyError> {
-    let mut first = Vec::new();
+) -> Result<Vec<ReadRow>, ApplyError> {
+    let mut all = Vec::new();
     let mut asked = HashSet::new();
     for row in &rows {
         let MappedRow::Good(seen) = row else { continue };
@@ -68,19 +117,23 @@ pub(crate) async fn with_references(
             continue;
         }
         let Some(reader) = reader(connection, entity) else { continue };
-        match reader.read_one(&connection.net, remote_id).await {
-            Ok(row) => first.push((entity, row)),
-            Err(Fault::Gone) => {}
+        let asked_at = app.store().now();
+        let row = match reader.read_one(&connection.net, remote_id).await {
+            Ok(row) => row,
+            Err(Fault::Gone) => continue,
+            // The rows that refer to it are good without it.
+            Err(fault @ (Fault::Shape { .. } | Fault::Rejected { .. } | Fault::Unsupported)) => MappedRow::Bad {
+                remote_id: Some(remote_id.to_owned()),
+                code: fault.code().to_owned(),
+                why: fault.to_string(),
+                raw: Value::Null,
+            },
             Err(fault) => return Err(fault.into()),
-        }
+        };
+        all.push(ReadRow { entity, row, asked_at, is_reference: true });
     }
-    let entity = |row: &MappedRow| match row {
-        MappedRow::Good(seen) => Some(seen.claim.entity()),
-        MappedRow::Bad { .. } => None,
-    };
-    let of_page = rows.iter().find_map(entity).unwrap_or(Entity::Opportunity);
-    first.extend(rows.into_iter().map(|row| (of_page, row)));
-    Ok(first)
+    all.extend(rows.into_iter().map(|row| ReadRow { entity, row, asked_at, is_reference: false }));
+    Ok(all)
 }
 
 /// The reader of a kind of record, if the connector has one.
@@ -95,40 +148,112 @@ pub(crate) async fn apply(
     tx: &Tx,
     connection: &Connection,
     because: Because,
-    rows: &[(Entity, MappedRow)],
+    rows: &[ReadRow],
 ) -> Result<Applied, ApplyError> {
     let mut applied = Applied::default();
-    for (entity, row) in rows {
-        match row {
-            MappedRow::Good(seen) => {
-                if let Because::Run(_) = because
-                    && unchanged(tx, connection, seen).await?
-                {
-                    continue;
+    for row in rows {
+        let bad = match &row.row {
+            MappedRow::Good(seen) => match take_row(app, tx, connection, because, (row, seen)).await? {
+                Some(Ingested::Unusable { code, why }) => {
+                    Some((Some(seen.key.remote_id.clone()), code.to_owned(), why, &seen.raw))
                 }
-                if take(app, tx, connection, because, seen).await? {
-                    applied.changed += 1;
+                taken => {
+                    applied.changed += i32::from(matches!(taken, Some(Ingested::Taken { changed: true, .. })));
+                    applied.ask_again |= matches!(taken, Some(Ingested::AskAgain)) && !row.is_reference;
+                    None
                 }
-                tx.unpark_row(connection.record.id, *entity, &seen.key.remote_id).await?;
-            }
-            MappedRow::Bad { remote_id, code, why, raw } => {
-                let raw = raw.to_string();
-                let remote_id = remote_id.clone().unwrap_or_else(|| hex::encode(Sha256::digest(&raw)));
-                tx.park_row(&ParkedRow {
-                    connection_id: connection.record.id,
-                    entity: *entity,
-                    remote_id,
-                    code: code.clone(),
-                    message: why.clone(),
-                    raw,
-                    mapping_version: connection.connector.descriptor().version.to_owned(),
-                })
-                .await?;
-                applied.parked += 1;
-            }
+            },
+            MappedRow::Bad { remote_id, code, why, raw } => Some((remote_id.clone(), code.clone(), why.clone(), raw)),
+        };
+        if let Some((remote_id, code, why, raw)) = bad {
+            park(tx, connection, row.entity, (remote_id, code, why, raw)).await?;
+            applied.parked += 1;
+            applied.subject_parked |= !row.is_reference;
         }
     }
     Ok(applied)
+}
+
+/// Applies rows one at a time, each in a transaction of its own, and parks those that the database will not take.
+pub(crate) async fn apply_singly(
+    app: &App,
+    connection: &Connection,
+    because: Because,
+    rows: &[ReadRow],
+) -> Result<Applied, ApplyError> {
+    let mut applied = Applied::default();
+    for row in rows {
+        let tx = app.store().begin().await?;
+        match apply(app, &tx, connection, because, std::slice::from_ref(row)).await {
+            Ok(one) => {
+                tx.commit().await?;
+                applied.add(one);
+            }
+            Err(error) if error.is_poison() => {
+                drop(tx);
+                let (remote_id, raw) = match &row.row {
+                    MappedRow::Good(seen) => (Some(seen.key.remote_id.clone()), &seen.raw),
+                    MappedRow::Bad { remote_id, raw, .. } => (remote_id.clone(), raw),
+                };
+                let tx = app.store().begin().await?;
+                let why = error.to_fault().to_string();
+                park(&tx, connection, row.entity, (remote_id, UNSTORABLE.to_owned(), why, raw)).await?;
+                tx.commit().await?;
+                applied.add(Applied { parked: 1, subject_parked: !row.is_reference, ..Applied::default() });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(applied)
+}
+
+async fn park(
+    tx: &Tx,
+    connection: &Connection,
+    entity: Entity,
+    (remote_id, code, message, raw): (Option<String>, String, String, &Value),
+) -> Result<(), ApplyError> {
+    let raw = raw.to_string();
+    let usable = remote_id.filter(|id| is_usable_id(id));
+    let parked = ParkedRow {
+        connection_id: connection.record.id,
+        entity,
+        remote_id: usable.unwrap_or_else(|| hex::encode(Sha256::digest(&raw))),
+        code,
+        message,
+        raw,
+        mapping_version: connection.connector.descriptor().version.to_owned(),
+    };
+    Ok(tx.park_row(&parked).await?)
+}
+
+/// Whether a vendor's id can be a key here: both databases refuse NUL or very long keys.
+pub(crate) fn is_usable_id(id: &str) -> bool {
+    (1..=LONGEST_ID).contains(&id.len()) && !id.contains('\0')
+}
+
+/// Takes one good row in; `None` when this version of it was taken in before.
+async fn take_row(
+    app: &App,
+    tx: &Tx,
+    connection: &Connection,
+    because: Because,
+    (row, seen): (&ReadRow, &Observed),
+) -> Result<Option<Ingested>, ApplyError> {
+    if !is_usable_id(&seen.key.remote_id) {
+        let why = format!("an id has 1 to {LONGEST_ID} bytes, none of them NUL");
+        return Ok(Some(Ingested::Unusable { code: "BAD_ID", why }));
+    }
+    if let Because::Run(_) = because
+        && unchanged(tx, connection, seen).await?
+    {
+        return Ok(None);
+    }
+    let taken = take(app, tx, connection, because, (row.asked_at, seen)).await?;
+    if matches!(taken, Ingested::Taken { .. }) {
+        tx.unpark_row(connection.record.id, row.entity, &seen.key.remote_id).await?;
+    }
+    Ok(Some(taken))
 }
 
 /// Whether this version of the row was taken in before.
@@ -143,24 +268,42 @@ async fn take(
     tx: &Tx,
     connection: &Connection,
     because: Because,
-    seen: &Observed,
-) -> Result<bool, ApplyError> {
+    (asked_at, seen): (Instant, &Observed),
+) -> Result<Ingested, ApplyError> {
     let (run, event) = match because {
         Because::Run(run) => (Some(run), None),
         Because::Event(event) => (None, Some(event)),
-        Because::Write => (None, None),
+        Because::Write | Because::NewMapping => (None, None),
     };
-    let version = connection.connector.descriptor().version;
-    let origin = Origin { connection: connection.record.id, run, event, mapping_version: version };
+    let (mapping_version, arms) = (connection.connector.descriptor().version, connection.record.arms.as_slice());
+    let origin = Origin { connection: connection.record.id, run, event, arms, mapping_version };
     let raw = seen.raw.to_string();
+    // PostgreSQL keeps no NUL in a text; in JSON it is written with a backslash and does no harm.
+    let clean = raw.contains("\\u0000").then(|| without_nul(&seen.claim)).flatten();
     let observation = Observation {
         remote_id: &seen.key.remote_id,
-        remote_version: seen.key.version.as_deref(),
-        claim: &seen.claim,
+        remote_version: seen.key.version.as_deref().filter(|version| is_usable_id(version)),
+        asked_at,
+        claim: clean.as_ref().unwrap_or(&seen.claim),
         fields: &seen.fields,
         raw: &raw,
     };
-    Ok(app.ingest(tx, origin, observation).await?.changed)
+    Ok(app.ingest(tx, origin, observation).await?)
+}
+
+/// The claim with every NUL in its texts shown as one that cannot be shown.
+fn without_nul(claim: &Claim) -> Option<Claim> {
+    fn clean(value: &mut Value) {
+        match value {
+            Value::String(text) => *text = text.replace('\0', "\u{fffd}"),
+            Value::Array(items) => items.iter_mut().for_each(clean),
+            Value::Object(fields) => fields.values_mut().for_each(clean),
+            _ => {}
+        }
+    }
+    let mut value = serde_json::to_value(claim).ok()?;
+    clean(&mut value);
+    serde_json::from_value(value).ok()
 }
 
 /// Applies what a vendor answered to our own write.
@@ -168,7 +311,7 @@ pub(crate) async fn apply_answer(
     app: &App,
     tx: &Tx,
     connection: &Connection,
-    (remote_id, claim): (&str, &Claim),
+    (asked_at, remote_id, claim): (Instant, &str, &Claim),
 ) -> Result<(), ApplyError> {
     let raw = serde_json::to_value(claim).unwrap_or(Value::Null);
     let fields: BTreeMap<String, AssertedField> = raw
@@ -187,5 +330,5 @@ pub(crate) async fn apply_answer(
         fields,
         raw,
     };
-    take(app, tx, connection, Because::Write, &seen).await.map(|_| ())
+    take(app, tx, connection, Because::Write, (asked_at, &seen)).await.map(|_| ())
 }

@@ -6,10 +6,13 @@ use crosstie_app::App;
 use crosstie_domain::{
     access::RowScope,
     ids::ConnectionId,
-    integration::{Arm, ConnectionRecord},
+    integration::{Arm, ConnectionRecord, Entity},
 };
-use crosstie_sdk::{Connector, Net, NetError, NetOptions, Secret, SettingsError};
-use crosstie_store::{StoreError, integration::connection_by_name};
+use crosstie_sdk::{Connector, Net, NetError, NetOptions, ReadEntity, Secret, SettingsError};
+use crosstie_store::{
+    Condition, Direction, PageRequest, Span, StoreError,
+    integration::{ConnectionColumn, connection_by_name},
+};
 
 /// A connection as it is configured.
 pub struct ConnectionSetup {
@@ -44,6 +47,29 @@ pub enum SetupError {
         /// What is wrong.
         error: NetError,
     },
+    /// An arm that its connector does not have.
+    #[error("connection {name:?}: `arms` names {arm}, which the connector {connector} does not have")]
+    Arm {
+        /// The connection.
+        name: String,
+        /// Its connector.
+        connector: &'static str,
+        /// The arm.
+        arm: String,
+    },
+    /// The database knows the connection with another connector.
+    #[error(
+        "connection {name:?}: `connector` was {was} and is {is} now; what was read through one cannot go on through the \
+         other: give the new connection a name of its own"
+    )]
+    OtherConnector {
+        /// The connection.
+        name: String,
+        /// The connector that it had.
+        was: String,
+        /// The connector that it is configured with now.
+        is: String,
+    },
     /// Two connections have this name.
     #[error("connection {0:?} is configured twice")]
     Twice(String),
@@ -61,6 +87,18 @@ pub struct Connection {
     /// Its way to talk.
     pub net: Net,
     pub(crate) webhook_secrets: Vec<Secret>,
+}
+
+impl Connection {
+    /// The kinds of record that are read from it: those of the arms that it is used for.
+    pub fn reads(&self) -> impl Iterator<Item = &'static ReadEntity> {
+        let arms = self.record.arms.clone();
+        self.connector.descriptor().reads.iter().filter(move |declared| match declared.entity {
+            Entity::Opportunity => arms.contains(&Arm::Crm),
+            Entity::Invoice => arms.contains(&Arm::Billing),
+            _ => true,
+        })
+    }
 }
 
 /// The connections that are configured now.
@@ -83,6 +121,10 @@ impl Connections {
             let descriptor = setup.connector.descriptor();
             let net = Net::new(descriptor, setup.net);
             let net = net.map_err(|error| SetupError::Net { name: setup.name.clone(), error })?;
+            if let Some(arm) = setup.arms.iter().find(|arm| !descriptor.arms.contains(arm)) {
+                let arm = format!("{arm:?}").to_lowercase();
+                return Err(SetupError::Arm { name: setup.name, connector: descriptor.id, arm });
+            }
             let arms = if setup.arms.is_empty() { descriptor.arms.to_vec() } else { setup.arms };
             let record = write_down(app, &setup.name, descriptor.id, arms).await?;
             let webhook_secrets = setup.webhook_secrets;
@@ -92,6 +134,28 @@ impl Connections {
             }
         }
         Ok(Self { by_id })
+    }
+
+    /// Disables the connections that the database knows and that are not configured any more: nothing new is billed
+    /// through them.
+    ///
+    /// # Errors
+    /// As the database.
+    pub async fn retire_others(&self, app: &App) -> Result<(), StoreError> {
+        let tx = app.store().begin().await?;
+        let everything = PageRequest {
+            condition: Condition::All(vec![]),
+            order: vec![(ConnectionColumn::Id, Direction::Ascending)],
+            span: Span::First(10_000, None),
+        };
+        let known = crosstie_store::integration::connections(&tx, &RowScope::All, &everything).await?;
+        for (record, _) in known.rows {
+            if record.enabled && !self.by_id.contains_key(&record.id) {
+                let updated_at = tx.now();
+                tx.save_connection(&ConnectionRecord { enabled: false, updated_at, ..record }).await?;
+            }
+        }
+        tx.commit().await
     }
 
     /// The connection with this identifier.
@@ -112,15 +176,17 @@ impl Connections {
     }
 }
 
-async fn write_down(app: &App, name: &str, connector: &str, arms: Vec<Arm>) -> Result<ConnectionRecord, StoreError> {
+async fn write_down(app: &App, name: &str, connector: &str, arms: Vec<Arm>) -> Result<ConnectionRecord, SetupError> {
     let tx = app.store().begin().await?;
     let found = connection_by_name(&tx, &RowScope::All, name).await?;
     let now = tx.now();
     let record = match &found {
-        Some(found) if found.connector == connector && found.arms == arms && found.enabled => return Ok(found.clone()),
-        Some(found) => {
-            ConnectionRecord { connector: connector.to_owned(), arms, enabled: true, updated_at: now, ..found.clone() }
+        Some(found) if found.connector != connector => {
+            let (was, is) = (found.connector.clone(), connector.to_owned());
+            return Err(SetupError::OtherConnector { name: name.to_owned(), was, is });
         }
+        Some(found) if found.arms == arms && found.enabled => return Ok(found.clone()),
+        Some(found) => ConnectionRecord { arms, enabled: true, updated_at: now, ..found.clone() },
         None => ConnectionRecord {
             id: tx.new_id(),
             name: name.to_owned(),

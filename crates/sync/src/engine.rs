@@ -61,8 +61,9 @@ impl Engine {
         }
         running.spawn(Arc::clone(self).relay_loop(running.stop.clone()));
         running.spawn(Arc::clone(self).house_loop(running.stop.clone()));
+        running.spawn(Arc::clone(self).retry_parked_once(running.stop.clone()));
         for connection in self.connections.all() {
-            for declared in connection.connector.descriptor().reads {
+            for declared in connection.reads() {
                 let (engine, connection) = (Arc::clone(self), Arc::clone(connection));
                 running.spawn(engine.pull_loop(connection, declared, running.stop.clone()));
             }
@@ -128,6 +129,17 @@ impl Engine {
         }
     }
 
+    async fn retry_parked_once(self: Arc<Self>, stop: CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            tried = self.retry_parked() => {
+                if let Err(error) = tried {
+                    error!(error = %describe(&error), "parked rows could not be tried again; the next start tries");
+                }
+            }
+        }
+    }
+
     async fn pull_loop(
         self: Arc<Self>,
         connection: Arc<crate::Connection>,
@@ -157,8 +169,9 @@ impl Engine {
             // Another process may have moved the time: look again every so often.
             return Ok(Duration::from_millis(u64::try_from(wait_ms.min(5_000)).unwrap_or(5_000)));
         }
-        self.pull(connection, declared, RunTrigger::Schedule).await?;
-        Ok(IDLE)
+        // Whoever reads it now is not done sooner for being asked more often.
+        let run = self.pull(connection, declared, RunTrigger::Schedule).await?;
+        Ok(if run.is_some() { IDLE } else { AFTER_ERROR })
     }
 }
 

@@ -19,13 +19,40 @@ where
 {
     let mut work = std::pin::pin!(work);
     loop {
-        tokio::select! {
+        // The work goes on while the lease is renewed: it may hold the very lock that renewing waits for.
+        let kept = tokio::select! {
             done = &mut work => return done,
-            () = tokio::time::sleep(BEAT) => match keep().await {
-                Ok(true) => {}
-                Ok(false) => warn!("a lease was lost while its work went on"),
-                Err(error) => warn!(error = %describe(&error), "a lease could not be renewed"),
-            },
+            kept = async { tokio::time::sleep(BEAT).await; keep().await } => kept,
+        };
+        match kept {
+            Ok(true) => {}
+            Ok(false) => warn!("a lease was lost while its work went on"),
+            Err(error) => warn!(error = %describe(&error), "a lease could not be renewed"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::Mutex;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn work_that_holds_what_renewing_waits_for_ends_all_the_same() {
+        let gate = Arc::new(Mutex::new(0));
+        let work = async {
+            let mut renewals = gate.lock().await;
+            tokio::time::sleep(BEAT * 3).await;
+            *renewals += 100;
+        };
+        let keep = || async {
+            *gate.lock().await += 1;
+            Ok(true)
+        };
+        while_held(work, keep).await;
+        assert_eq!(*gate.lock().await, 100, "the lease was asked for during the work and not in its way");
     }
 }

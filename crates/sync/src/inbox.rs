@@ -1,6 +1,6 @@
 //! Webhooks: verified and on disk before they are acknowledged, then read from the vendor one record at a time.
 
-use crosstie_domain::{Instant, integration::Entity};
+use crosstie_domain::Instant;
 use crosstie_sdk::{
     Delivery, Fault, Inbound, Secret,
     signature::{self, Encoding, Layout, Part, Refused, Scheme, TimestampAt},
@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use crate::{
     Connection, Engine,
-    apply::{ApplyError, Because, apply, reader, with_references},
+    apply::{ApplyError, Because, apply, is_usable_id, reader, with_references},
     heartbeat::{LEASE_MS, while_held},
     schedule::next_try,
 };
@@ -89,11 +89,7 @@ impl Engine {
             }
             Some(connection) => match self.read_and_apply_held(connection, &event).await {
                 Ok(outcome) => outcome,
-                Err(ApplyError::Vendor(fault)) => Some(self.after_fault(&event, &fault)),
-                Err(ApplyError::App(error)) => {
-                    let fault = Fault::Transient { why: error.to_string() };
-                    Some(self.after_fault(&event, &fault))
-                }
+                Err(error) => Some(self.after_fault(&event, &error.to_fault())),
             },
         };
         if let Some(outcome) = outcome {
@@ -125,26 +121,25 @@ impl Engine {
         event: &ClaimedEvent,
     ) -> Result<Option<EventOutcome>, ApplyError> {
         let Some(reader) = reader(connection, event.entity) else { return Err(Fault::Unsupported.into()) };
-        let row = reader.read_one(&connection.net, &event.remote_id).await?;
-        let rows = with_references(&self.app, connection, vec![row]).await?;
-        let rows: Vec<(Entity, _)> = rows
-            .into_iter()
-            .map(|(entity, row)| match row {
-                row @ crosstie_sdk::MappedRow::Bad { .. } => (event.entity, row),
-                good => (entity, good),
-            })
-            .collect();
-        let tx = self.app.store().begin().await?;
-        let applied = apply(&self.app, &tx, connection, Because::Event(event.id), &rows).await?;
-        let outcome = if applied.parked == 0 {
-            EventOutcome::Processed
-        } else {
-            let message = "The record cannot be mapped; it waits among the parked rows.".to_owned();
-            EventOutcome::Parked { code: "UNMAPPABLE".to_owned(), message }
-        };
-        tx.event_ended(event, &outcome).await?;
-        tx.commit().await?;
-        Ok(None)
+        loop {
+            let asked_at = self.app.store().now();
+            let row = reader.read_one(&connection.net, &event.remote_id).await?;
+            let rows = with_references(&self.app, connection, (event.entity, asked_at), vec![row]).await?;
+            let tx = self.app.store().begin().await?;
+            let applied = apply(&self.app, &tx, connection, Because::Event(event.id), &rows).await?;
+            if applied.ask_again {
+                continue;
+            }
+            let outcome = if applied.subject_parked {
+                let message = "The record cannot be mapped; it waits among the parked rows.".to_owned();
+                EventOutcome::Parked { code: "UNMAPPABLE".to_owned(), message }
+            } else {
+                EventOutcome::Processed
+            };
+            tx.event_ended(event, &outcome).await?;
+            tx.commit().await?;
+            return Ok(None);
+        }
     }
 
     fn after_fault(&self, event: &ClaimedEvent, fault: &Fault) -> EventOutcome {
@@ -170,12 +165,16 @@ fn arrive(
     let events = match inbound.split(verified) {
         Ok(nudges) => nudges
             .into_iter()
-            .map(|nudge| ArrivedEvent {
-                dedupe_key: nudge.dedupe_key,
-                event_type: nudge.event_type,
-                target: nudge.target,
-                occurred_at: nudge.occurred_at,
-                problem: None,
+            .map(|nudge| {
+                let aims_well = nudge.target.as_ref().is_none_or(|(_, id)| is_usable_id(id));
+                let problem = (!aims_well).then(|| ("MALFORMED_PAYLOAD", "the record's id cannot be used".to_owned()));
+                ArrivedEvent {
+                    dedupe_key: usable_key(nudge.dedupe_key),
+                    event_type: nudge.event_type.replace('\0', "\u{fffd}"),
+                    target: nudge.target.filter(|_| aims_well),
+                    occurred_at: nudge.occurred_at,
+                    problem,
+                }
             })
             .collect(),
         Err(malformed) => vec![ArrivedEvent {
@@ -195,6 +194,11 @@ fn arrive(
         events,
         mapping_version: connection.connector.descriptor().version.to_owned(),
     })
+}
+
+/// The key of an event as the database can keep it.
+fn usable_key(key: String) -> String {
+    if is_usable_id(&key) { key } else { format!("sha256:{}", hex::encode(Sha256::digest(&key))) }
 }
 
 fn refuse(connection: &str, verdict: Refused) -> Receipt {

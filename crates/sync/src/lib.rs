@@ -6,6 +6,7 @@ mod engine;
 mod heartbeat;
 mod inbox;
 mod outbox;
+mod parked;
 mod pull;
 mod relay;
 mod schedule;

@@ -1,7 +1,7 @@
 //! Sending: each effect happens once for its key, however often a worker dies between the write and the answer.
 
 use crosstie_app::{AppError, SendOutcome};
-use crosstie_domain::{access::RowScope, integration::Entity};
+use crosstie_domain::{Instant, access::RowScope, integration::Entity};
 use crosstie_sdk::{Fault, WriteRequest, Writer, Written};
 use crosstie_store::{
     StoreError,
@@ -31,7 +31,7 @@ impl Engine {
             None => Err(SendError::Vendor(Fault::Transient { why: "the connection is not configured".to_owned() })),
         };
         match sent {
-            Ok(written) => self.write_down(&effect, written).await?,
+            Ok(sent) => self.write_down(&effect, sent).await?,
             Err(SendError::Store(error)) => return Err(error),
             Err(SendError::Vendor(fault)) => {
                 let outcome = self.after_send_fault(&effect, &fault);
@@ -39,23 +39,25 @@ impl Engine {
                 let ended = self.app.effect_ended(&tx, &effect, &SendOutcome::NotDone(outcome)).await;
                 ended.map_err(|AppError::Store(error)| error)?;
                 tx.commit().await?;
-                warn!(effect.key = effect.key.as_str(), effect.code = fault.code(), "an effect is not done");
+                let key = effect.key.as_str();
+                warn!(effect.key = key, effect.code = fault.code(), error = %fault, "an effect is not done");
                 metrics::counter!("crosstie_effects_failed_total", "code" => fault.code()).increment(1);
             }
         }
         Ok(true)
     }
 
-    async fn send(&self, connection: &Connection, effect: &ClaimedEffect) -> Result<Written, SendError> {
+    async fn send(&self, connection: &Connection, effect: &ClaimedEffect) -> Result<Sent, SendError> {
+        let asked_at = self.app.store().now();
         let Some(writer) = connection.connector.writer() else { return Err(Fault::Unsupported.into()) };
         let request = self.request(connection, effect).await?;
         if effect.outcome_unknown
             && let Some(written) = find(writer, connection, &request).await?
         {
-            return Ok(written);
+            return Ok(Sent { asked_at, written });
         }
         self.app.effect_sending(effect).await.map_err(|AppError::Store(error)| error)?;
-        Ok(writer.apply(&connection.net, &request).await?)
+        Ok(Sent { asked_at, written: writer.apply(&connection.net, &request).await? })
     }
 
     async fn request(&self, connection: &Connection, effect: &ClaimedEffect) -> Result<WriteRequest, StoreError> {
@@ -77,31 +79,33 @@ impl Engine {
 
     /// Writes down that it is done, with what the vendor answered. Until that is on disk the outcome counts as
     /// unknown, and the next worker asks the vendor.
-    async fn write_down(&self, effect: &ClaimedEffect, written: Written) -> Result<(), StoreError> {
+    async fn write_down(&self, effect: &ClaimedEffect, sent: Sent) -> Result<(), StoreError> {
         let mut tries = 0;
         loop {
             tries += 1;
-            match self.try_write_down(effect, &written).await {
+            match self.try_write_down(effect, &sent).await {
                 Ok(()) => break,
                 Err(ApplyError::App(AppError::Store(StoreError::Conflict))) if tries < WRITE_DOWN_TRIES => {}
                 Err(ApplyError::App(AppError::Store(error))) => return Err(error),
                 Err(ApplyError::Vendor(_)) => return Err(StoreError::Conflict),
             }
         }
-        info!(effect.key = effect.key.as_str(), effect.remote_id = %written.remote_id, "an effect is done");
+        info!(effect.key = effect.key.as_str(), effect.remote_id = %sent.written.remote_id, "an effect is done");
         metrics::counter!("crosstie_effects_done_total").increment(1);
         Ok(())
     }
 
-    async fn try_write_down(&self, effect: &ClaimedEffect, written: &Written) -> Result<(), ApplyError> {
+    async fn try_write_down(&self, effect: &ClaimedEffect, sent: &Sent) -> Result<(), ApplyError> {
+        let Sent { asked_at, written } = sent;
         let tx = self.app.store().begin().await?;
         let outcome = SendOutcome::Done {
             remote_id: written.remote_id.clone(),
             customer_remote_id: written.customer_remote_id.clone(),
+            asked_at: *asked_at,
         };
         self.app.effect_ended(&tx, effect, &outcome).await?;
         if let (Some(claim), Some(connection)) = (&written.claim, self.connections.get(effect.connection_id)) {
-            apply_answer(&self.app, &tx, connection, (&written.remote_id, claim)).await?;
+            apply_answer(&self.app, &tx, connection, (*asked_at, &written.remote_id, claim)).await?;
         }
         Ok(tx.commit().await?)
     }
@@ -109,7 +113,7 @@ impl Engine {
     fn after_send_fault(&self, effect: &ClaimedEffect, fault: &Fault) -> EffectOutcome {
         let (code, message) = (fault.code().to_owned(), fault.to_string().replace('\0', "\u{fffd}"));
         match fault {
-            Fault::Rejected { .. } | Fault::Unsupported | Fault::Bug { .. } | Fault::Gone => {
+            Fault::Rejected { .. } | Fault::Unsupported | Fault::Bug { .. } => {
                 EffectOutcome::Rejected { code, message }
             }
             _ => {
@@ -131,6 +135,12 @@ async fn find(
         Err(Fault::Gone) => Ok(None),
         Err(fault) => Err(fault.into()),
     }
+}
+
+/// An effect that is done, and when it was begun.
+struct Sent {
+    asked_at: Instant,
+    written: Written,
 }
 
 /// Why an effect is not done.

@@ -23,9 +23,8 @@ impl Engine {
             Some(held) => store.place_outbox(&held.lease, BATCH).await?,
             None => 0,
         };
-        if placed > 0 || lease.is_none() {
-            self.app.changes().advance(last_position(store).await?);
-        }
+        // Also when nothing was placed just now: another process may have, or a look after a placement may have failed.
+        self.app.changes().advance(last_position(store).await?);
         Ok(placed > 0)
     }
 }

@@ -13,7 +13,7 @@ const PERSON_MS: i64 = 300_000;
 /// with up to a fifth more or less, so that many do not come back at once.
 pub(crate) fn next_try(now: Instant, attempts: i32, fault: &Fault) -> Instant {
     if let Fault::Throttled { retry_after_ms: Some(wait) } = fault {
-        return now.plus_ms(*wait);
+        return now.plus_ms((*wait).max(WAITS_MS[0]));
     }
     let wait = match fault {
         Fault::NeedsReauth | Fault::MissingScope { .. } => PERSON_MS,
@@ -39,6 +39,7 @@ mod tests {
     #[test]
     fn a_vendor_that_says_when_is_taken_at_its_word() {
         assert_eq!(wait(7, &Fault::Throttled { retry_after_ms: Some(42_000) }), 42_000);
+        assert_eq!(wait(7, &Fault::Throttled { retry_after_ms: Some(1) }), 1_000, "but not in a tight circle");
     }
 
     #[test]

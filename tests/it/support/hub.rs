@@ -24,9 +24,14 @@ pub(crate) struct RunningHub {
 impl RunningHub {
     /// Starts a hub with these connections.
     pub(crate) async fn start(database: &Database, connections: Vec<ConnectionConfig>) -> Self {
+        Self::start_with(database, |config| config.connections = connections).await
+    }
+
+    /// Starts a hub whose configuration differs in something from the plainest.
+    pub(crate) async fn start_with(database: &Database, change: impl FnOnce(&mut Config)) -> Self {
         let text = format!("listen = \"127.0.0.1:0\"\n[database]\nurl = {:?}\n", database.url);
         let mut config = Config::parse(&text, "the test", |_| None).expect("the configuration is good");
-        config.connections = connections;
+        change(&mut config);
         let hub = Hub::start(config).await.expect("the hub starts");
         let (_, token) = hub.app.create_token(admin()).await.expect("a token is made");
         let url = format!("http://{}", hub.address);

@@ -1,19 +1,47 @@
 //! What tests of several subjects share.
 
+mod binary;
 mod clock;
 mod databases;
+mod graph;
 mod hub;
+mod kept;
 mod organization;
+pub(crate) mod schema;
 mod vendor;
+pub(crate) mod wire;
 
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+pub(crate) use binary::Binary;
 pub(crate) use clock::TestClock;
 pub(crate) use databases::{Database, on_each_database};
+pub(crate) use graph::{Graph, codes, envelope, graph, operations};
 pub(crate) use hub::{RunningHub, header};
-pub(crate) use organization::{Sold, account, account_record, connection, opportunity_record, sell};
+pub(crate) use kept::{events, runs};
+pub(crate) use organization::{Sold, account, account_record, connection, opportunity_record, sell, usd};
 pub(crate) use vendor::HostedVendor;
+
+/// How long anything may take before a test gives up on it.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the environment says where a server or a binary is.
 #[expect(clippy::disallowed_methods, reason = "tests are told where their servers are")]
 pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Repeats a question until the answer is there.
+pub(crate) async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let asking = async {
+        loop {
+            match ask().await {
+                Some(answer) => return answer,
+                None => sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
 }

@@ -11,7 +11,8 @@ use crosstie_domain::{
 };
 use crosstie_store::{Store, Tx};
 
-fn usd(minor: i64) -> Money {
+/// So many cents.
+pub(crate) fn usd(minor: i64) -> Money {
     Money { minor, currency: "USD".parse().expect("a currency") }
 }
 
@@ -142,7 +143,7 @@ pub(crate) async fn sell(store: &Store, account: &AccountRecord, billing: Connec
         status: Some(InvoiceStatus::Open),
         native_status: Some("open".to_owned()),
         total: usd(100_000),
-        amount_paid: None,
+        amount_paid: Some(usd(0)),
         issued_on: None,
         due_on: None,
         billing_reference: Some(format!("in_{name}")),

@@ -157,13 +157,21 @@ impl Store {
             return invalid("currency", "Received unknown parameter: currency");
         }
         let customer = asked.text("customer").unwrap_or_default().to_owned();
-        if !live(&self.customers).any(|known| known["id"] == customer.as_str()) {
+        let Some(known) = live(&self.customers).find(|known| known["id"] == customer.as_str()) else {
             let why = format!("No such customer: '{customer}'");
             return refuse(400, "invalid_request_error", Some("resource_missing"), Some("customer"), &why);
-        }
+        };
         let by_mail = asked.text("collection_method") == Some("send_invoice");
         if by_mail && asked.number("days_until_due").is_none() {
             return invalid("days_until_due", "You must pass days_until_due or due_date.");
+        }
+        if by_mail && known["email"].as_str().is_none_or(str::is_empty) {
+            let why = "Missing email. In order to create invoices that are sent to the customer, the customer must \
+                       have a valid email.";
+            return refuse(400, "invalid_request_error", None, None, why);
+        }
+        if !by_mail && asked.text("days_until_due").is_some() {
+            return invalid("days_until_due", "Only invoices with collection_method=send_invoice are due at a time.");
         }
         let due_date = asked.number("days_until_due").map(|days| asked.now + days * 86_400);
         let invoice = json!({
@@ -257,6 +265,12 @@ impl Store {
         }
         if invoice["lines"]["data"].as_array().is_none_or(Vec::is_empty) {
             return invalid("invoice", "Nothing to invoice.");
+        }
+        if let Some(advance) = asked.text("auto_advance") {
+            invoice["auto_advance"] = json!(advance == "true");
+        }
+        if invoice["collection_method"] == "charge_automatically" && invoice["auto_advance"] == true {
+            return invalid("auto_advance", "There are no cards here: nothing can be charged.");
         }
         invoice["status"] = json!("open");
         invoice["number"] = json!(number);

@@ -111,3 +111,12 @@ pub(crate) fn invoice() -> WriteRequest {
     let key = EffectKey::issue_invoice(invoice.milestone, 1);
     WriteRequest { intent: Intent::IssueInvoice(invoice), key, customer_remote_id: None, order_remote_id: None }
 }
+
+/// The same for a customer of whom the hub knows no e-mail address.
+pub(crate) fn without_email(mut request: WriteRequest) -> WriteRequest {
+    match &mut request.intent {
+        Intent::PlaceOrder(order) => order.customer.email = None,
+        Intent::IssueInvoice(invoice) => invoice.customer.email = None,
+    }
+    request
+}

@@ -77,6 +77,7 @@ fn a_customer_is_an_account() {
         other => panic!("{other:?}"),
     };
     let expected = AccountClaim {
+        account: "acc_01h455vb4pex5vsknk084sn02q".parse().ok(),
         name: Some("Acme Ltd".to_owned()),
         domain: None,
         billing_email: Some("ap@acme.example".to_owned()),

@@ -1,5 +1,5 @@
 use crosstie_sdk::{
-    Connector, Fault, FieldError, HttpResponse, Method, WriteRequest, Writer, Written,
+    Connector, Fault, FieldError, HttpRequest, HttpResponse, Method, WriteRequest, WriteSafety, Writer, Written,
     domain::{
         billing::{InvoiceClaim, InvoiceStatus},
         integration::Claim,
@@ -8,7 +8,7 @@ use crosstie_sdk::{
 use crosstie_stripe::Stripe;
 use serde_json::json;
 
-use crate::kit::{Bench, euros, invoice, now, order};
+use crate::kit::{Bench, euros, invoice, now, order, without_email};
 
 fn writer() -> &'static dyn Writer {
     Stripe.writer().expect("a writer")
@@ -52,26 +52,131 @@ async fn an_invoice_is_drafted_filled_and_finalized() {
 
 #[tokio::test]
 async fn an_answer_lost_at_any_step_leads_to_one_invoice() {
-    let bench = Bench::new();
-    writer().apply(&bench.net, &invoice()).await.expect("issued");
-    let steps = bench.sent().len();
-    assert_eq!(steps, 6, "search, customer, list, draft, item, finalize");
-    for forget_keys in [false, true] {
-        for step in 0..steps {
-            let bench = Bench::new();
-            bench.with_fake(|fake| {
-                fake.pass(step);
-                fake.lose_next_answer();
-            });
-            let first = writer().apply(&bench.net, &invoice()).await;
-            assert!(matches!(first, Err(Fault::Transient { .. })), "step {step}: {first:?}");
-            if forget_keys {
-                bench.with_fake(|fake| fake.forget_keys());
+    for (request, calls) in [
+        (invoice(), "search, customer, list, draft, item, finalize"),
+        (without_email(invoice()), "search, customer, list, draft, draft without e-mail, item, finalize"),
+    ] {
+        let bench = Bench::new();
+        writer().apply(&bench.net, &request).await.expect("issued");
+        let steps = bench.sent().len();
+        assert_eq!(steps, calls.split(',').count(), "{calls}");
+        for forget_keys in [false, true] {
+            for step in 0..steps {
+                let bench = Bench::new();
+                bench.with_fake(|fake| {
+                    fake.pass(step);
+                    fake.lose_next_answer();
+                });
+                let first = writer().apply(&bench.net, &request).await;
+                assert!(matches!(first, Err(Fault::Transient { .. })), "step {step}: {first:?}");
+                if forget_keys {
+                    bench.with_fake(|fake| fake.forget_keys());
+                }
+                let written = insist(&bench, &request).await;
+                assert_one_invoice_with_one_line(&bench, &written);
             }
-            let written = insist(&bench, &invoice()).await;
-            assert_one_invoice_with_one_line(&bench, &written);
         }
     }
+}
+
+/// The invoice that comes of a request for a customer who is known to Stripe with these details.
+async fn issued_for(details: &str, request: WriteRequest) -> (Bench, Written) {
+    let bench = Bench::new();
+    let customer = bench.at_stripe(Method::Post, "/v1/customers", details, now());
+    let customer_remote_id = customer["id"].as_str().map(str::to_owned);
+    let written = writer().apply(&bench.net, &WriteRequest { customer_remote_id, ..request }).await.expect("issued");
+    assert_one_invoice_with_one_line(&bench, &written);
+    (bench, written)
+}
+
+#[tokio::test]
+async fn a_customer_without_email_at_stripe_gets_an_open_invoice_that_nobody_is_charged_for() {
+    for details in ["name=Known", "name=Known&email="] {
+        for request in [invoice(), without_email(invoice())] {
+            let (bench, written) = issued_for(details, request).await;
+            bench.with_fake(|fake| {
+                let invoice = &fake.invoices()[0];
+                assert_eq!(invoice["collection_method"], "charge_automatically");
+                assert_eq!((&invoice["auto_advance"], &invoice["due_date"]), (&json!(false), &json!(null)));
+            });
+            let Some(Claim::Invoice(claim)) = &written.claim else { panic!("a claim of an invoice") };
+            assert_eq!((claim.status, claim.due_on), (Some(InvoiceStatus::Open), None));
+            let pay = format!("/v1/invoices/{}/pay", written.remote_id);
+            let paid = bench.at_stripe(Method::Post, &pay, "paid_out_of_band=true", now());
+            assert_eq!(paid["status"], "paid");
+            assert_eq!(bench.sent().len(), 5, "list, draft, draft without e-mail, item, finalize");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_email_that_stripe_has_decides_and_not_the_one_that_the_hub_knows() {
+    for request in [invoice(), without_email(invoice())] {
+        let (bench, written) = issued_for("name=Known&email=ap%40acme.example", request).await;
+        bench.with_fake(|fake| assert_eq!(fake.invoices()[0]["collection_method"], "send_invoice"));
+        let Some(Claim::Invoice(claim)) = &written.claim else { panic!("a claim of an invoice") };
+        assert_eq!(claim.due_on.map(|on| on.to_string()).as_deref(), Some("2026-12-23"));
+        assert_eq!(bench.sent().len(), 4, "list, draft, item, finalize");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_email_is_told_by_the_parameter_or_the_words_and_never_by_another_refusal() {
+    for (status, error, taken) in [
+        (400, json!({ "param": "customer_email", "message": "No." }), true),
+        (400, json!({ "code": "email_invalid" }), true),
+        (400, json!({ "message": "Missing email." }), true),
+        (400, json!({ "param": "customer", "message": "No such customer." }), false),
+        (402, json!({ "message": "Missing email." }), false),
+    ] {
+        let bench = Bench::new();
+        bench.with_fake(|fake| {
+            fake.pass(3);
+            fake.fail_next(HttpResponse::json(status, &json!({ "error": error })));
+        });
+        let written = writer().apply(&bench.net, &invoice()).await;
+        assert_eq!(written.is_ok(), taken, "{status} {error}");
+        assert_eq!(bench.with_fake(|fake| fake.invoice_count()), usize::from(taken));
+    }
+}
+
+#[tokio::test]
+async fn the_draft_without_email_has_a_key_and_parameters_of_its_own() {
+    let bench = Bench::new();
+    writer().apply(&bench.net, &without_email(invoice())).await.expect("issued");
+    let sent = bench.sent();
+    let drafts: Vec<_> = sent.iter().filter(|request| request.method == Method::Post).skip(1).take(2).collect();
+    let value = |at: usize, name: &str| {
+        let form: &HttpRequest = drafts[at];
+        form.form().into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
+    };
+    let ms = "invoice:ms_01h455vb4pex5vsknk084sn02q:1";
+    assert_eq!(drafts[0].header("idempotency-key"), Some(format!("{ms}:draft").as_str()));
+    assert_eq!(drafts[1].header("idempotency-key"), Some(format!("{ms}:draft-without-email").as_str()));
+    assert_eq!(value(1, "collection_method").as_deref(), Some("charge_automatically"));
+    assert_eq!(value(1, "auto_advance").as_deref(), Some("false"));
+    assert_eq!((value(0, "days_until_due").as_deref(), value(1, "days_until_due")), (Some("30"), None));
+    assert_eq!(value(1, "metadata[crosstie_effect]").as_deref(), Some(ms));
+}
+
+#[tokio::test]
+async fn the_stand_in_refuses_a_draft_that_cannot_be_mailed_or_cannot_be_due() {
+    let bench = Bench::new();
+    let customer = bench.at_stripe(Method::Post, "/v1/customers", "name=Known", now());
+    let refusal = async |pairs: &[(&str, &str)]| {
+        let mut form: Vec<_> = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        form.push(("customer".to_owned(), customer["id"].as_str().expect("an id").to_owned()));
+        let answer = bench.net.send(crosstie_sdk::Call::post("/v1/invoices").form(&form)).await.expect("an answer");
+        let body: serde_json::Value = answer.json().expect("JSON");
+        (answer.status(), body["error"]["message"].as_str().unwrap_or_default().to_owned())
+    };
+    let missing = "Missing email. In order to create invoices that are sent to the customer, the customer must have a \
+                   valid email.";
+    let by_mail = refusal(&[("collection_method", "send_invoice"), ("days_until_due", "30")]).await;
+    assert_eq!(by_mail, (400, missing.to_owned()));
+    let due = refusal(&[("collection_method", "charge_automatically"), ("days_until_due", "30")]).await;
+    assert_eq!(due.0, 400);
+    assert_eq!(bench.with_fake(|fake| fake.invoice_count()), 0);
 }
 
 #[tokio::test]
@@ -283,5 +388,20 @@ async fn writes_are_sent_as_the_vendors_own_library_sends_them() {
     has(1, "metadata[crosstie_effect]", ms);
     has(2, "amount", "120000");
     has(2, "currency", "eur");
+    has(3, "auto_advance", "false");
     assert!(posts[1].form().iter().all(|(name, _)| name != "currency"), "this version refuses it on invoices");
+}
+
+#[test]
+fn the_readme_names_the_safety_of_every_write() {
+    let readme = include_str!("../../README.md");
+    for write in Stripe.descriptor().writes {
+        let safety = match write.safety {
+            WriteSafety::NativeKey { .. } => "`NativeKey`",
+            WriteSafety::UpsertBy { .. } => "`UpsertBy`",
+            WriteSafety::FindThenCreate => "`FindThenCreate`",
+        };
+        let row = readme.lines().find(|line| line.starts_with('|') && line.contains(&format!("`{}`", write.remote)));
+        assert!(row.is_some_and(|row| row.contains(safety)), "{}: {safety}", write.remote);
+    }
 }

@@ -26,6 +26,7 @@ fn observe(entity: Entity, settings: Value, fixture: &str) -> Observed {
 fn a_party_becomes_an_account() {
     let observed = observe(Entity::Account, json!({"company": 1}), include_str!("../../fixtures/account.json"));
     let expected = AccountClaim {
+        account: None,
         name: Some("Lakeside Robotics".to_owned()),
         domain: Some("lakeside-robotics.example".to_owned()),
         billing_email: Some("ap@lakeside-robotics.example".to_owned()),

@@ -3,14 +3,15 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use crosstie_domain::Instant;
 use oauth2::{
     ClientId, ClientSecret, EndpointNotSet, EndpointSet, HttpRequest as OAuthRequest, HttpResponse as OAuthResponse,
     RefreshToken, RequestTokenError, TokenResponse, TokenUrl, basic::BasicClient,
 };
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{sync::Mutex, time};
 use url::Url;
 
-use super::{HttpRequest, Method, NetError, Transport, TransportError};
+use super::{HttpRequest, HttpResponse, Method, NetError, Transport, clock::retry_after_ms};
 use crate::Fault;
 
 /// A text that is never shown.
@@ -71,7 +72,7 @@ struct Refreshed {
 
 struct TokenState {
     refresh_token: RefreshToken,
-    access: Option<(String, Instant)>,
+    access: Option<(String, time::Instant)>,
     generation: u64,
 }
 
@@ -122,7 +123,7 @@ impl Authenticator {
             Mode::Refreshed(refreshed) => refreshed,
         };
         let mut state = refreshed.state.lock().await;
-        let now = Instant::now();
+        let now = time::Instant::now();
         let live = state.access.as_ref().filter(|(_, until)| *until > now).map(|(token, _)| token.clone());
         let token = match live {
             Some(token) => token,
@@ -147,9 +148,8 @@ impl Refreshed {
         let carry = |request: OAuthRequest| carry(Arc::clone(&self.transport), request);
         let answer = self.client.exchange_refresh_token(&state.refresh_token).request_async(&carry).await;
         let answer = answer.map_err(|error| match error {
-            RequestTokenError::ServerResponse(_) => Fault::NeedsReauth,
-            RequestTokenError::Request(error) => Fault::Transient { why: error.to_string() },
-            RequestTokenError::Parse(..) | RequestTokenError::Other(_) => {
+            RequestTokenError::Request(fault) => fault,
+            RequestTokenError::ServerResponse(_) | RequestTokenError::Parse(..) | RequestTokenError::Other(_) => {
                 Fault::Transient { why: "the token endpoint gave no token".to_owned() }
             }
         })?;
@@ -158,13 +158,15 @@ impl Refreshed {
         if let Some(rotated) = answer.refresh_token() {
             state.refresh_token = rotated.clone();
         }
-        state.access = Some((token.clone(), Instant::now() + life.saturating_sub(RENEW_EARLY)));
+        state.access = Some((token.clone(), time::Instant::now() + life.saturating_sub(RENEW_EARLY)));
         state.generation += 1;
         Ok(token)
     }
 }
 
-async fn carry(transport: Arc<dyn Transport>, request: OAuthRequest) -> Result<OAuthResponse, TransportError> {
+/// Carries a request for a token. A refusal is judged here by its status alone, since vendors differ in what they
+/// write into its body.
+async fn carry(transport: Arc<dyn Transport>, request: OAuthRequest) -> Result<OAuthResponse, Fault> {
     let headers = request
         .headers()
         .iter()
@@ -175,7 +177,10 @@ async fn carry(transport: Arc<dyn Transport>, request: OAuthRequest) -> Result<O
         headers: headers.collect(),
         body: request.body().clone(),
     };
-    let answer = transport.send(sent).await?;
+    let answer = transport.send(sent).await.map_err(|error| Fault::Transient { why: error.to_string() })?;
+    if let Some(fault) = refusal(&answer, transport.now()) {
+        return Err(fault);
+    }
     let mut response = OAuthResponse::new(answer.body);
     *response.status_mut() =
         oauth2::http::StatusCode::from_u16(answer.status).unwrap_or(oauth2::http::StatusCode::BAD_GATEWAY);
@@ -185,4 +190,16 @@ async fn carry(transport: Arc<dyn Transport>, request: OAuthRequest) -> Result<O
         response.headers_mut().insert(oauth2::http::header::CONTENT_TYPE, kind);
     }
     Ok(response)
+}
+
+/// What it means that no token was given. Whatever a person cannot help against is temporary.
+fn refusal(answer: &HttpResponse, now: Option<Instant>) -> Option<Fault> {
+    match answer.status {
+        429 | 503 => Some(Fault::Throttled { retry_after_ms: retry_after_ms(answer, now) }),
+        status @ (300..=399 | 408 | 425 | 500..) => {
+            Some(Fault::Transient { why: format!("the token endpoint answered {status}") })
+        }
+        400..=499 => Some(Fault::NeedsReauth),
+        _ => None,
+    }
 }

@@ -1,5 +1,7 @@
 //! Requests as a connector builds them, and answers as it reads them.
 
+use std::fmt;
+
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use url::Url;
@@ -35,7 +37,7 @@ impl Method {
 }
 
 /// A call to the vendor, below the connection's address.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Call {
     pub(super) method: Method,
     pub(super) path: String,
@@ -44,6 +46,13 @@ pub struct Call {
     body: Vec<u8>,
     pub(super) bucket: Option<&'static str>,
     pub(super) repeatable: bool,
+}
+
+/// Shows no query, no header and no body: they hold secrets and personal data.
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name())
+    }
 }
 
 impl Call {
@@ -113,6 +122,11 @@ impl Call {
         self
     }
 
+    /// Method and path, as far as they may be shown.
+    pub(super) fn name(&self) -> String {
+        format!("{} {}", self.method.as_str(), without_query(&self.path))
+    }
+
     pub(super) fn request(&self, url: &Url, authorization: &str) -> HttpRequest {
         let mut url = url.clone();
         if !self.query.is_empty() {
@@ -138,8 +152,8 @@ pub struct HttpRequest {
 }
 
 /// Shows no header and no body: they hold secrets and personal data.
-impl std::fmt::Debug for HttpRequest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for HttpRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.method.as_str(), self.path())
     }
 }
@@ -149,7 +163,7 @@ impl HttpRequest {
     pub fn path(&self) -> &str {
         let rest = self.url.split_once("://").map_or(self.url.as_str(), |(_, rest)| rest);
         let path = rest.find('/').map_or("/", |at| &rest[at..]);
-        path.split(['?', '#']).next().unwrap_or("/")
+        without_query(path)
     }
 
     /// The decoded pairs of the query, in order.
@@ -175,7 +189,7 @@ impl HttpRequest {
 }
 
 /// A vendor's answer as it came.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct HttpResponse {
     /// Status.
     pub status: u16,
@@ -183,6 +197,13 @@ pub struct HttpResponse {
     pub headers: Vec<(String, String)>,
     /// Body, of bounded size.
     pub body: Vec<u8>,
+}
+
+/// Shows no header and only the size of the body: they hold secrets and personal data.
+impl fmt::Debug for HttpResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} with {} bytes", self.status, self.body.len())
+    }
 }
 
 impl HttpResponse {
@@ -204,12 +225,6 @@ impl HttpResponse {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
-
-    /// `Retry-After` in whole seconds, bounded to a day; `None` when it is missing or says nothing usable.
-    pub(super) fn retry_after_ms(&self) -> Option<i64> {
-        let seconds: i64 = self.header("retry-after")?.trim().parse().ok()?;
-        Some(seconds.clamp(0, 86_400).saturating_mul(1_000))
-    }
 }
 
 /// A vendor's answer, for the connector to read.
@@ -223,7 +238,7 @@ impl Answer {
         Self { response }
     }
 
-    /// Status: below 400, or one of the refusals that the vendor explains in the body.
+    /// Status: a success, or one of the refusals that the vendor explains in the body.
     pub fn status(&self) -> u16 {
         self.response.status
     }
@@ -256,4 +271,9 @@ impl Answer {
     pub fn json_or<T: DeserializeOwned>(&self, explain: impl FnOnce(&Self) -> Fault) -> Result<T, Fault> {
         if self.is_success() { self.json() } else { Err(explain(self)) }
     }
+}
+
+/// A path or an address up to its query.
+pub(super) fn without_query(path: &str) -> &str {
+    path.split(['?', '#']).next().unwrap_or_default()
 }

@@ -6,13 +6,15 @@
 mod auth;
 mod budget;
 mod call;
+mod clock;
 mod transport;
 
 use std::sync::Arc;
 
+use crosstie_domain::Instant;
 use url::Url;
 
-use self::{auth::Authenticator, budget::Budgets};
+use self::{auth::Authenticator, budget::Budgets, call::without_query, clock::ClockSkew};
 pub use self::{
     auth::{Credentials, Secret},
     call::{Answer, Call, HttpRequest, HttpResponse, Method},
@@ -50,6 +52,7 @@ pub struct Net {
     transport: Arc<dyn Transport>,
     auth: Authenticator,
     budgets: Budgets,
+    skew: ClockSkew,
 }
 
 impl Net {
@@ -74,7 +77,14 @@ impl Net {
             }
         };
         let auth = Authenticator::new(credentials, token_url, Arc::clone(&transport))?;
-        Ok(Self { base, settings, transport, auth, budgets: Budgets::new(descriptor.budgets) })
+        Ok(Self {
+            base,
+            settings,
+            transport,
+            auth,
+            budgets: Budgets::new(descriptor.budgets),
+            skew: ClockSkew::default(),
+        })
     }
 
     /// The settings of the connection.
@@ -82,12 +92,21 @@ impl Net {
         &self.settings
     }
 
+    /// How far the vendor's clock is ahead of ours, in milliseconds to the whole second; negative when it is behind.
+    /// It is what the latest answer told by its `Date`; `None` before the first one that did.
+    ///
+    /// A record that the vendor stamps now bears about our present moment plus this.
+    pub fn clock_skew_ms(&self) -> Option<i64> {
+        self.skew.latest_ms()
+    }
+
     /// Sends a call and returns the vendor's answer, which is a success or a refusal that the connector can explain.
     ///
     /// # Errors
     /// [`Fault::NeedsReauth`] (401, after one renewal of the token), [`Fault::MissingScope`] (403),
-    /// [`Fault::Gone`] (404, 410), [`Fault::Throttled`] (429), [`Fault::Transient`] (the request had no effect or is
-    /// repeatable), [`Fault::Unknown`] (a write whose answer is lost), [`Fault::Bug`] (an address that is not the
+    /// [`Fault::Gone`] (404, 410), [`Fault::Throttled`] (429, and 503 with `Retry-After`); for all other answers that
+    /// say nothing of the request itself (3xx, 408, 425, 5xx) and for lost ones [`Fault::Transient`] when the request
+    /// is repeatable or had no effect, otherwise [`Fault::Unknown`]; [`Fault::Bug`] (an address that is not the
     /// connection's).
     pub async fn send(&self, call: Call) -> Result<Answer, Fault> {
         let url = join(&self.base, &call.path)?;
@@ -96,20 +115,24 @@ impl Net {
             self.budgets.wait(call.bucket).await;
             let authorization = self.auth.header().await?;
             let request = call.request(&url, &authorization.value);
+            let sent_at = self.transport.now();
             let response = self.transport.send(request).await.map_err(|error| error.into_fault(call.repeatable))?;
+            let now = self.transport.now();
+            if let (Some(sent_at), Some(received_at)) = (sent_at, now) {
+                self.skew.measure(&response, sent_at, received_at);
+            }
             match response.status {
                 401 if !renewed && self.auth.renewable() => {
                     renewed = true;
                     self.auth.forget(&authorization).await;
                 }
                 401 => return Err(Fault::NeedsReauth),
-                403 => return Err(Fault::MissingScope { why: format!("{} {}", call.method.as_str(), call.path) }),
+                403 => return Err(Fault::MissingScope { why: call.name() }),
                 404 | 410 => return Err(Fault::Gone),
-                429 => return Err(Fault::Throttled { retry_after_ms: response.retry_after_ms() }),
-                503 if response.retry_after_ms().is_some() => {
-                    return Err(Fault::Throttled { retry_after_ms: response.retry_after_ms() });
-                }
-                status @ 500.. => {
+                429 => return Err(throttled(&response, now)),
+                503 if response.header("retry-after").is_some() => return Err(throttled(&response, now)),
+                // Neither done nor refused, as far as can be told.
+                status @ (300..=399 | 408 | 425 | 500..) => {
                     let why = format!("the vendor answered {status}");
                     return Err(if call.repeatable { Fault::Transient { why } } else { Fault::Unknown { why } });
                 }
@@ -119,8 +142,13 @@ impl Net {
     }
 }
 
+fn throttled(response: &HttpResponse, now: Option<Instant>) -> Fault {
+    Fault::Throttled { retry_after_ms: clock::retry_after_ms(response, now) }
+}
+
+/// The address as it was configured. Whatever is wrong with it, it is not shown: it can hold a password.
 fn base_of(text: &str) -> Result<Url, NetError> {
-    let wrong = |why: &str| NetError::BaseUrl(format!("{text:?} {why}"));
+    let wrong = |why: &str| NetError::BaseUrl(why.to_owned());
     let url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
         return Err(wrong("is not an http or https address"));
@@ -136,5 +164,7 @@ fn join(base: &Url, path: &str) -> Result<Url, Fault> {
     let absolute = path.starts_with('/') && !path.starts_with("//") && !path.contains(['\\', '#', '\r', '\n']);
     let prefix = base.as_str().trim_end_matches('/');
     let url = Url::parse(&format!("{prefix}{path}")).ok().filter(|url| absolute && url.origin() == base.origin());
-    url.ok_or_else(|| Fault::Bug { why: format!("not a path below the connection's address: {path:?}") })
+    url.ok_or_else(|| Fault::Bug {
+        why: format!("not a path below the connection's address: {:?}", without_query(path)),
+    })
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use crosstie_domain::Instant;
 use futures::StreamExt;
+use url::{Host, Url};
 
 use super::call::{HttpRequest, HttpResponse, Method};
 use crate::Fault;
@@ -18,6 +20,11 @@ pub trait Transport: Send + Sync {
     /// # Errors
     /// Whether the request can have had an effect.
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TransportError>;
+
+    /// The time where answers arrive. Without it the clocks of vendors are not measured.
+    fn now(&self) -> Option<Instant> {
+        None
+    }
 }
 
 /// Why there is no answer.
@@ -40,10 +47,13 @@ impl TransportError {
     }
 }
 
-/// The real network. Follows no redirects, waits at most 30 seconds, reads at most 10 MiB.
+/// The real network. Follows no redirects, waits at most 30 seconds, reads at most 10 MiB. It keeps to the proxy that
+/// the environment names (`https_proxy`, `http_proxy`, `all_proxy`, `no_proxy`), but for what is on this machine.
 #[derive(Debug, Clone)]
 pub struct ReqwestTransport {
     client: reqwest::Client,
+    /// For hosts on this machine, which a proxy elsewhere would take for its own.
+    direct: reqwest::Client,
 }
 
 impl ReqwestTransport {
@@ -60,15 +70,33 @@ impl ReqwestTransport {
     /// # Errors
     /// When the TLS library cannot be set up.
     pub fn with_timeout(timeout: Duration) -> Result<Self, TransportError> {
-        #[expect(clippy::disallowed_methods, reason = "the one home of HTTP clients")]
-        let builder = reqwest::Client::builder();
-        let client = builder
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(Duration::from_secs(10).min(timeout))
-            .timeout(timeout)
-            .user_agent(concat!("crosstie/", env!("CARGO_PKG_VERSION")))
-            .build();
-        client.map(|client| Self { client }).map_err(|error| TransportError::NotSent(describe(&error)))
+        let client = || {
+            #[expect(clippy::disallowed_methods, reason = "the one home of HTTP clients")]
+            let builder = reqwest::Client::builder();
+            builder
+                .redirect(reqwest::redirect::Policy::none())
+                .connect_timeout(Duration::from_secs(10).min(timeout))
+                .timeout(timeout)
+                .user_agent(concat!("crosstie/", env!("CARGO_PKG_VERSION")))
+        };
+        let built = |builder: reqwest::ClientBuilder| {
+            builder.build().map_err(|error| TransportError::NotSent(describe(&error)))
+        };
+        Ok(Self { client: built(client())?, direct: built(client().no_proxy())? })
+    }
+
+    fn client_for(&self, url: &str) -> &reqwest::Client {
+        if is_on_this_machine(url) { &self.direct } else { &self.client }
+    }
+}
+
+/// Whether an address leads to the loopback interface: 127.0.0.0/8, `::1` or `localhost`.
+fn is_on_this_machine(url: &str) -> bool {
+    match Url::parse(url).ok().as_ref().and_then(Url::host) {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.to_canonical().is_loopback(),
+        Some(Host::Domain(name)) => name.trim_end_matches('.') == "localhost",
+        None => false,
     }
 }
 
@@ -82,7 +110,7 @@ impl Transport for ReqwestTransport {
             Method::Patch => reqwest::Method::PATCH,
             Method::Delete => reqwest::Method::DELETE,
         };
-        let mut builder = self.client.request(method, &request.url).body(request.body);
+        let mut builder = self.client_for(&request.url).request(method, &request.url).body(request.body);
         for (name, value) in &request.headers {
             builder = builder.header(name, value);
         }
@@ -111,6 +139,11 @@ impl Transport for ReqwestTransport {
         }
         Ok(HttpResponse { status, headers, body })
     }
+
+    fn now(&self) -> Option<Instant> {
+        #[expect(clippy::disallowed_methods, reason = "the network has the clock of the machine, whatever a test says")]
+        Some(Instant::new(jiff::Timestamp::now()))
+    }
 }
 
 /// The error and its causes, without the address, which can hold personal data in its query.
@@ -123,4 +156,34 @@ fn describe(error: &reqwest::Error) -> String {
         cause = source;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_on_this_machine;
+
+    #[test]
+    fn loopback_is_told_from_the_rest_of_the_network() {
+        for url in [
+            "http://127.0.0.1:8080/x?y",
+            "https://127.9.8.7",
+            "http://[::1]:80/",
+            "http://[::ffff:127.0.0.1]/",
+            "http://localhost:3000",
+            "HTTP://LocalHost./",
+        ] {
+            assert!(is_on_this_machine(url), "{url}");
+        }
+        for url in [
+            "https://api.example/127.0.0.1",
+            "https://localhost.example/",
+            "http://user@10.0.0.1",
+            "http://128.0.0.1",
+            "http://0.0.0.0/",
+            "http://[::2]/",
+            "not an address",
+        ] {
+            assert!(!is_on_this_machine(url), "{url}");
+        }
+    }
 }

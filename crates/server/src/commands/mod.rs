@@ -1,22 +1,27 @@
 //! What the command line does, one file for each subject.
 
 mod connection;
+mod inbox;
+mod outbox;
 mod person;
 pub(crate) mod serve;
+mod sync;
 mod token;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
+use crosstie_domain::access::Role;
+use serde::Serialize;
 
 use crate::{config::Config, demo, telemetry};
 
 /// Any error of a command; its causes are printed below it.
 pub type CommandError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The hub between CRM, billing and delivery of a services organization.
+/// One typed GraphQL graph over the systems that a professional services business runs on
 #[derive(Debug, Parser)]
-#[command(name = "crosstie", version, about, propagate_version = true)]
+#[command(name = "crosstie", version, propagate_version = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -35,7 +40,7 @@ enum Command {
     /// Make, list and revoke API tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
-    /// Add persons
+    /// Add and change persons
     #[command(subcommand)]
     Person(person::PersonCommand),
     /// List and test connections to other systems
@@ -43,10 +48,13 @@ enum Command {
     Connection(connection::ConnectionCommand),
     /// Read other systems now
     #[command(subcommand)]
-    Sync(connection::SyncCommand),
-    /// Look at what webhooks brought
+    Sync(sync::SyncCommand),
+    /// Look at what came from other systems
     #[command(subcommand)]
-    Inbox(connection::InboxCommand),
+    Inbox(inbox::InboxCommand),
+    /// Look at what is asked of other systems, and ask again
+    #[command(subcommand)]
+    Outbox(outbox::OutboxCommand),
 }
 
 /// Where the configuration is.
@@ -95,7 +103,32 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Token(command) => token::run(command).await,
         Command::Person(command) => person::run(command).await,
         Command::Connection(command) => connection::run(command).await,
-        Command::Sync(command) => connection::sync(command).await,
-        Command::Inbox(command) => connection::inbox(command).await,
+        Command::Sync(command) => sync::run(command).await,
+        Command::Inbox(command) => inbox::run(command).await,
+        Command::Outbox(command) => outbox::run(command).await,
     }
+}
+
+fn role(text: &str) -> Result<Role, String> {
+    Role::parse(text).ok_or_else(|| no_such("role", &Role::ALL))
+}
+
+/// That a word is none of those that there are.
+fn no_such<T>(what: &str, all: &[(T, &str)]) -> String {
+    let all: Vec<_> = all.iter().map(|(_, text)| *text).collect();
+    format!("no such {what}; there are {}", all.join(", "))
+}
+
+/// A value of an enum in the API's word for it.
+fn word<T: Serialize>(value: &T) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => "-".to_owned(),
+    }
+}
+
+/// Names in one column, or a word for none.
+fn or_none<T: AsRef<str>>(names: &[T], none: &str) -> String {
+    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+    if names.is_empty() { none.to_owned() } else { names.join(",") }
 }

@@ -3,8 +3,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{BufRead, BufReader, Write},
-    path::Path,
+    io::{Read, Write},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -22,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::folder::DataFolder;
 use crate::{commands::CommandError, hub::serve};
 
 /// A stand-in at work.
@@ -50,21 +50,29 @@ struct Played {
 
 impl HostedFake {
     /// Plays what happened before and starts to listen.
-    pub(super) async fn start(name: &str, mut vendor: Box<dyn FakeVendor>, data: &Path) -> Result<Self, CommandError> {
-        let path = data.join(format!("{name}-requests.jsonl"));
-        if let Ok(file) = File::open(&path) {
-            for line in BufReader::new(file).lines() {
-                // A line that was cut off by a kill was never answered.
-                let Ok(played) = serde_json::from_str::<Played>(&line?) else { continue };
-                let Some(method) = method(&played.method) else { continue };
-                let body = played.body.into_bytes();
-                let request = HttpRequest { method, url: played.url, headers: played.headers, body };
-                vendor.respond(&request, played.at);
-                // Told at the time.
-                drop(vendor.take_deliveries());
-            }
+    pub(super) async fn start(
+        name: &str,
+        mut vendor: Box<dyn FakeVendor>,
+        folder: &DataFolder,
+    ) -> Result<Self, CommandError> {
+        let path = folder.path.join(format!("{name}-requests.jsonl"));
+        let log = OpenOptions::new().create(true).read(true).append(true).open(&path);
+        let mut log = log.map_err(|error| folder.unusable(error))?;
+        let mut text = String::new();
+        log.read_to_string(&mut text).map_err(|error| folder.unusable(error))?;
+        for line in text.lines() {
+            // A line that was cut off by a kill was never answered.
+            let Ok(played) = serde_json::from_str::<Played>(line) else { continue };
+            let Some(method) = method(&played.method) else { continue };
+            let body = played.body.into_bytes();
+            let request = HttpRequest { method, url: played.url, headers: played.headers, body };
+            vendor.respond(&request, played.at);
+            // Told at the time.
+            drop(vendor.take_deliveries());
         }
-        let log = OpenOptions::new().create(true).append(true).open(&path)?;
+        if !text.is_empty() && !text.ends_with('\n') {
+            log.write_all(b"\n").map_err(|error| folder.unusable(error))?;
+        }
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
         let (deliveries, queue) = mpsc::unbounded_channel();

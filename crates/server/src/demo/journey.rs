@@ -35,7 +35,7 @@ struct Trip {
 pub(super) async fn run(client: &Client) -> Report {
     let mut report = Report::default();
     let mut trip = Trip::default();
-    let query = "subscription { entityChanged { eventId event type id } }";
+    let query = "subscription { entityChanged { eventId event type recordId } }";
     let mut changes = match client.subscribe(query).await {
         Ok(changes) => changes,
         Err(error) => {
@@ -200,7 +200,7 @@ async fn payment_comes_back(
     until("the changes on the subscription", async || {
         while let Ok(result) = changes.try_recv() {
             let change = &result["data"]["entityChanged"];
-            heard.push((text(&change["event"]), text(&change["id"])));
+            heard.push((text(&change["event"]), text(&change["recordId"])));
             positions.push(text(&change["eventId"]).parse::<i64>().unwrap_or(0));
         }
         let paid = heard.iter().any(|(event, _)| event == "milestone_paid");

@@ -4,6 +4,7 @@
 mod client;
 mod fakes;
 mod fill;
+mod folder;
 mod journey;
 
 use std::{path::Path, process::ExitCode, time::Duration};
@@ -13,11 +14,12 @@ use crosstie_connectors::fakes::{HubspotFake, StripeFake};
 use crosstie_domain::access::Role;
 use crosstie_sdk::Secret;
 
-use self::{client::Client, fakes::HostedFake};
+use self::{client::Client, fakes::HostedFake, folder::DataFolder};
 use crate::{
-    commands::{CommandError, serve::stop_signal},
+    commands::{CommandError, serve::StopSignal},
     config::{Config, ConnectionConfig, Database},
-    hub::{Hub, listen},
+    database::{migrate, sqlite_url},
+    hub::{Hub, StartError, listen},
 };
 
 const HUBSPOT_SECRET: &str = "demo-hubspot-client-secret";
@@ -35,37 +37,52 @@ struct Demo {
 
 /// Runs the demo until it is stopped, or its journey once.
 pub(crate) async fn run(address: &str, data: &Path, check: bool) -> Result<ExitCode, CommandError> {
-    let demo = start(address, data).await?;
-    let client = Client::new(&demo)?;
+    let mut stop = StopSignal::listen()?;
+    let folder = DataFolder::open(data)?;
+    let demo = start(address, &folder).await?;
+    // What a signal cuts off here, the next start does.
+    let ended = tokio::select! {
+        ended = play(&demo, check) => ended,
+        () = stop.received() => {
+            println!("Stopping.");
+            if check { Err("stopped before the end of the journey".into()) } else { Ok(ExitCode::SUCCESS) }
+        }
+    };
+    demo.stop().await;
+    ended
+}
+
+/// Plays the journey to its end, or fills the organization and lets it be looked at.
+async fn play(demo: &Demo, check: bool) -> Result<ExitCode, CommandError> {
+    let client = Client::new(demo)?;
     if !check {
         fill::fill(&client).await?;
-        greet(&demo);
-        stop_signal().await?;
-        println!("Stopping.");
-        demo.stop().await;
-        return Ok(ExitCode::SUCCESS);
+        greet(demo);
+        return std::future::pending().await;
     }
     let report = journey::run(&client).await;
-    demo.stop().await;
     println!("{} passed, {} failed", report.passed, report.failed);
     Ok(if report.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn start(address: &str, data: &Path) -> Result<Demo, CommandError> {
-    std::fs::create_dir_all(data)?;
-    let url = format!("sqlite://{}?mode=rwc", data.join("crosstie.db").display());
-    crosstie_migrations::migrate(&url).await?;
+async fn start(address: &str, folder: &DataFolder) -> Result<Demo, CommandError> {
+    let url = sqlite_url(&folder.path.join("crosstie.db"));
+    migrate(&url).await.map_err(|error| match error {
+        StartError::Database(cause) => folder.unusable(cause).into(),
+        error => CommandError::from(error),
+    })?;
     let listener = listen("--listen", address).await?;
     let public_url = format!("http://{}", listener.local_addr()?);
     let hooks = |name: &str| Some(format!("{public_url}/webhooks/{name}"));
     let hubspot = HubspotFake::new(hooks("hubspot"), Secret::new(HUBSPOT_SECRET), 62_515);
     let stripe = StripeFake::new(hooks("stripe"), Secret::new(STRIPE_SECRET), 1);
-    let hubspot = HostedFake::start("hubspot", Box::new(hubspot), data).await?;
-    let stripe = HostedFake::start("stripe", Box::new(stripe), data).await?;
+    let hubspot = HostedFake::start("hubspot", Box::new(hubspot), folder).await?;
+    let stripe = HostedFake::start("stripe", Box::new(stripe), folder).await?;
     let config = Config {
         listen: address.to_owned(),
         public_url: Some(public_url),
         metrics_listen: None,
+        cors_origins: vec![],
         database: Database { url },
         connections: vec![
             connection("hubspot", &hubspot, HUBSPOT_SECRET),
@@ -73,7 +90,7 @@ async fn start(address: &str, data: &Path) -> Result<Demo, CommandError> {
         ],
     };
     let hub = Hub::start_on(config, listener).await?;
-    let token = token(&hub, data).await?;
+    let token = token(&hub, folder).await?;
     Ok(Demo { hub, hubspot, stripe, token })
 }
 
@@ -91,8 +108,8 @@ fn connection(name: &str, fake: &HostedFake, secret: &str) -> ConnectionConfig {
 }
 
 /// The demo's token: the one from last time if it is still good, otherwise a new one.
-async fn token(hub: &Hub, data: &Path) -> Result<String, CommandError> {
-    let file = data.join("token");
+async fn token(hub: &Hub, folder: &DataFolder) -> Result<String, CommandError> {
+    let file = folder.path.join("token");
     if let Ok(text) = std::fs::read_to_string(&file)
         && hub.app.authenticate(text.trim()).await?.is_ok()
     {
@@ -106,7 +123,7 @@ async fn token(hub: &Hub, data: &Path) -> Result<String, CommandError> {
         expires_at: None,
     };
     let (_, text) = hub.app.create_token(input).await?;
-    write_private(&file, &text)?;
+    write_private(&file, &text).map_err(|error| folder.unusable(error))?;
     Ok(text)
 }
 

@@ -13,7 +13,7 @@ use axum::{
 };
 use crosstie_domain::access::AuthContext;
 use crosstie_graphql::{
-    gateway::{DataState, Envelope, Gateway, Outcome, Verb, refuse},
+    gateway::{DataState, Envelope, Gateway, Outcome, Streamed, Verb, refuse},
     request_guard::GuardError,
 };
 use futures::{
@@ -22,6 +22,7 @@ use futures::{
 };
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     body::{self, BODY_BYTES, BodyFault},
@@ -31,38 +32,46 @@ use super::{
 
 const COMMENT_EVERY: Duration = Duration::from_secs(12);
 /// Headers that no browser sends to another origin without asking it first.
-const PREFLIGHT_HEADERS: [&str; 3] = ["graphql-require-preflight", "apollo-require-preflight", "x-requested-with"];
+pub(super) const PREFLIGHT_HEADERS: [&str; 3] =
+    ["graphql-require-preflight", "apollo-require-preflight", "x-requested-with"];
 
-/// Answers `/graphql`. Mount it for every method: `any(serve).with_state(gateway)`; it needs an [`AuthContext`] as an
+/// The graph, and when its streams end.
+#[derive(Debug, Clone)]
+pub struct Graph {
+    /// The way in.
+    pub gateway: Gateway,
+    /// Set when the hub stops: every stream is completed then.
+    pub stopping: CancellationToken,
+}
+
+/// Answers `/graphql`. Mount it for every method: `any(serve).with_state(graph)`; it needs an [`AuthContext`] as an
 /// extension of the request, and repeats the [`RequestId`] in errors if there is one.
-pub async fn serve(
-    State(gateway): State<Gateway>,
-    Extension(auth): Extension<AuthContext>,
-    request: Request,
-) -> Response {
+pub async fn serve(State(graph): State<Graph>, Extension(auth): Extension<AuthContext>, request: Request) -> Response {
     let request_id = request.extensions().get::<RequestId>().map(|id| id.0.clone());
     let allowed = if request.method() == Method::GET { "POST" } else { "GET, POST" };
-    let mut response = answer(gateway, auth, request, request_id).await;
+    let mut response = answer(graph, auth, request, request_id).await;
     if response.status() == StatusCode::METHOD_NOT_ALLOWED {
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
     }
     response
 }
 
-async fn answer(gateway: Gateway, auth: AuthContext, request: Request, request_id: Option<String>) -> Response {
+async fn answer(graph: Graph, auth: AuthContext, request: Request, request_id: Option<String>) -> Response {
     let Some(media) = Media::negotiate(request.headers()) else {
         let message = "Answers are application/graphql-response+json, application/json or text/event-stream.";
         return json(Media::Json, refuse(GuardError::new("NOT_ACCEPTABLE", message), request_id.as_deref()));
     };
+    let [idempotency_key, last_event_id] = ["idempotency-key", "last-event-id"]
+        .map(|name| request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned));
     let envelope = match open(request).await {
-        Ok(envelope) => Envelope { request_id, ..envelope },
+        Ok(envelope) => Envelope { request_id, idempotency_key, last_event_id, ..envelope },
         Err(refusal) => return json(media, refuse(refusal, request_id.as_deref())),
     };
     if media != Media::EventStream {
-        return json(media, gateway.execute(envelope, auth).await);
+        return json(media, graph.gateway.execute(envelope, auth).await);
     }
-    match gateway.subscribe(envelope, auth).await {
-        Ok(results) => events(results),
+    match graph.gateway.subscribe(envelope, auth).await {
+        Ok(results) => events(results, graph.stopping),
         Err(outcome) => json(media, outcome),
     }
 }
@@ -174,14 +183,14 @@ fn envelope(mut object: Map<String, Json>, verb: Verb) -> Result<Envelope, Guard
     let Some(Json::String(query)) = object.remove("query") else {
         return Err(bad_request("query is missing or not a string."));
     };
-    Ok(Envelope { query, operation_name, variables, extensions, verb, request_id: None })
+    Ok(Envelope { operation_name, variables, extensions, verb, ..Envelope::new(query) })
 }
 
 fn bad_request(message: &str) -> GuardError {
     GuardError::new("BAD_REQUEST", message)
 }
 
-fn json(media: Media, outcome: Outcome) -> Response {
+pub(super) fn json(media: Media, outcome: Outcome) -> Response {
     // A stream that is refused before it begins is answered in JSON, by the rules that show the status.
     let content = if media == Media::GraphqlResponse { Media::GraphqlResponse } else { Media::Json };
     let mut response = (status(media, &outcome), outcome.body).into_response();
@@ -215,8 +224,14 @@ fn status(media: Media, outcome: &Outcome) -> StatusCode {
     }
 }
 
-fn events(results: BoxStream<'static, String>) -> Response {
-    let next = results.map(|result| Event::default().event("next").data(result));
+fn events(results: BoxStream<'static, Streamed>, stopping: CancellationToken) -> Response {
+    let next = results.take_until(stopping.cancelled_owned()).map(|result| {
+        let event = Event::default().event("next").data(result.text);
+        match result.event_id {
+            Some(id) => event.id(id),
+            None => event,
+        }
+    });
     // An event without a line of data is not handed to the page by a browser's own EventSource.
     let complete = stream::once(async { Event::default().event("complete").data("\n") });
     let all = next.chain(complete).map(Ok::<_, Infallible>);

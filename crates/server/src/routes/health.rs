@@ -1,7 +1,5 @@
 //! `/healthz` and `/readyz`.
 
-use std::sync::atomic::Ordering;
-
 use axum::{extract::State, http::StatusCode};
 
 use crate::hub::Shared;
@@ -13,7 +11,7 @@ pub(super) async fn alive() -> &'static str {
 
 /// The hub takes work: it is not stopping, and the database answers.
 pub(super) async fn ready(State(shared): State<Shared>) -> (StatusCode, &'static str) {
-    if shared.draining.load(Ordering::Relaxed) {
+    if shared.stopping.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
     }
     match shared.app.store().ping().await {

@@ -4,27 +4,31 @@ use axum::{
     extract::{Request, State},
     http::{HeaderValue, StatusCode, header},
     middleware::Next,
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use crosstie_app::{App, access::TokenRefused};
-use serde_json::json;
+use crosstie_graphql::{gateway::refuse, request_guard::GuardError};
+
+use super::{graphql::json, media::Media, request_id::RequestId};
 
 /// The longest token that is looked at, in bytes.
 const TOKEN_BYTES: usize = 8 * 1024;
 
 /// Finds out who comes and hands it on as an extension of the request.
 pub(super) async fn identify(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let Some(token) = bearer(&request) else { return unauthenticated("MISSING") };
+    let asked = Asked::of(&request);
+    let Some(token) = bearer(&request) else { return unauthenticated(&asked, "MISSING") };
     match app.authenticate(token).await {
         Ok(Ok(auth)) => {
             request.extensions_mut().insert(auth);
             next.run(request).await
         }
-        Ok(Err(TokenRefused::Invalid)) => unauthenticated("INVALID"),
-        Ok(Err(TokenRefused::Expired)) => unauthenticated("EXPIRED"),
+        Ok(Err(TokenRefused::Invalid)) => unauthenticated(&asked, "INVALID"),
+        Ok(Err(TokenRefused::Expired)) => unauthenticated(&asked, "EXPIRED"),
         Err(error) => {
             tracing::error!(%error, "a token could not be looked up");
-            refuse(StatusCode::SERVICE_UNAVAILABLE, "The hub cannot answer now.", "SERVICE_UNAVAILABLE", None)
+            let error = GuardError::new("SERVICE_UNAVAILABLE", "The hub cannot answer now.");
+            asked.refuse(StatusCode::SERVICE_UNAVAILABLE, error)
         }
     }
 }
@@ -35,20 +39,30 @@ fn bearer(request: &Request) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && value.len() <= TOKEN_BYTES).then(|| token.trim())
 }
 
-fn unauthenticated(reason: &str) -> Response {
-    let message = "Send a valid token: Authorization: Bearer xt_…";
-    let mut response = refuse(StatusCode::UNAUTHORIZED, message, "UNAUTHENTICATED", Some(reason));
+fn unauthenticated(request: &Asked, reason: &str) -> Response {
+    let mut error = GuardError::new("UNAUTHENTICATED", "Send a valid token: Authorization: Bearer xt_…");
+    error.extensions.push(("reason", reason.into()));
+    let mut response = request.refuse(StatusCode::UNAUTHORIZED, error);
     let challenge = HeaderValue::from_static("Bearer realm=\"crosstie\"");
     response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
     response
 }
 
-fn refuse(status: StatusCode, message: &str, code: &str, reason: Option<&str>) -> Response {
-    let retryable = status == StatusCode::SERVICE_UNAVAILABLE;
-    let mut extensions = json!({ "code": code, "retryable": retryable });
-    if let Some(reason) = reason {
-        extensions["reason"] = json!(reason);
+/// What a refusal needs of the request.
+struct Asked {
+    media: Media,
+    id: Option<String>,
+}
+
+impl Asked {
+    fn of(request: &Request) -> Self {
+        let media = Media::negotiate(request.headers()).unwrap_or(Media::Json);
+        Self { media, id: request.extensions().get::<RequestId>().map(|id| id.0.clone()) }
     }
-    let body = json!({ "errors": [{ "message": message, "extensions": extensions }] });
-    (status, axum::Json(body)).into_response()
+
+    fn refuse(&self, status: StatusCode, error: GuardError) -> Response {
+        let mut response = json(self.media, refuse(error, self.id.as_deref()));
+        *response.status_mut() = status;
+        response
+    }
 }

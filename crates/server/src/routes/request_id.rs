@@ -1,26 +1,16 @@
 //! A name for each request, by which its lines in the log are found, and the headers that every response has.
 
-use std::{
-    sync::{
-        LazyLock,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{SystemTime, UNIX_EPOCH},
-};
-
 use axum::{
     extract::Request,
     http::{HeaderName, HeaderValue, header},
     middleware::Next,
     response::Response,
 };
+use crosstie_app::SystemClock;
+use crosstie_domain::Clock;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST: usize = 64;
-
-static STARTED_MS: LazyLock<u128> =
-    LazyLock::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_millis()));
-static COUNTER: AtomicU64 = AtomicU64::new(0);
 
 /// The name of a request, an extension of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,9 +41,8 @@ fn is_safe(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':'))
 }
 
-/// Unique within the process by the counter, and between its runs by the time it started.
 fn make() -> String {
-    format!("{:x}-{:x}", *STARTED_MS, COUNTER.fetch_add(1, Ordering::Relaxed))
+    SystemClock::default().new_uuid().simple().to_string()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use crosstie_domain::{access::RowScope, ids::ConnectionId, integration::Connecti
 use sea_orm::FromQueryResult;
 use serde_json::{Value as Json, json};
 
-use crate::{Listed, PageRequest, PageResult, Reads, StoreError, Tx, codec, page, pipeline::texts};
+use crate::{Expression, Listed, PageRequest, PageResult, Reads, StoreError, Tx, codec, page, pipeline::texts};
 
 /// What connections are filtered and ordered by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,11 +37,11 @@ impl Listed for ConnectionRecord {
     const ID: &'static str = "connections.id";
     const ACCOUNT: Option<&'static str> = None;
 
-    fn expression(column: ConnectionColumn) -> &'static str {
+    fn expression(column: ConnectionColumn) -> Expression {
         match column {
-            ConnectionColumn::Id => "connections.id",
-            ConnectionColumn::Name => "connections.name",
-            ConnectionColumn::Connector => "connections.connector",
+            ConnectionColumn::Id => Expression::Required("connections.id"),
+            ConnectionColumn::Name => Expression::Required("connections.name"),
+            ConnectionColumn::Connector => Expression::Required("connections.connector"),
         }
     }
 

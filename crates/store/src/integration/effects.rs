@@ -130,41 +130,61 @@ struct ClaimRow {
     payload: String,
 }
 
+/// The next due effect. Of a customer's effects at one system only the one in front is due: that which was taken and
+/// did not end, else the one that was asked for first.
+// The order of a line is that of its index; by the identifier alone PostgreSQL may walk all effects there ever were.
+const FRONT: &str = "SELECT e.effect_key FROM effects e \
+    WHERE e.next_attempt_at <= $1 AND (e.lease_until IS NULL OR e.lease_until <= $1) AND e.outbox_id = COALESCE(\
+    (SELECT f.outbox_id FROM effects f WHERE f.connection_id = e.connection_id AND f.order_key = e.order_key \
+    AND f.lease_until IS NOT NULL), \
+    (SELECT f.outbox_id FROM effects f WHERE f.connection_id = e.connection_id AND f.order_key = e.order_key \
+    AND f.next_attempt_at IS NOT NULL ORDER BY f.created_at, f.outbox_id LIMIT 1)) \
+    ORDER BY e.next_attempt_at, e.outbox_id LIMIT 1";
+
+/// How often a worker looks again at once when others were faster.
+const RACES: usize = 5;
+
+#[derive(FromQueryResult)]
+struct FrontRow {
+    #[expect(dead_code, reason = "only whether there is a row matters")]
+    effect_key: String,
+}
+
 impl Store {
     /// Takes the next effect that is due, for so many milliseconds. Effects of one customer at one system are taken
-    /// one at a time, in the order in which they were asked for.
+    /// one at a time, in the order in which they were asked for. An effect whose commit came late, after that of a
+    /// later one was taken, waits until the later one ends.
     ///
     /// # Errors
     /// As the database.
     pub async fn claim_effect(&self, lease_ms: i64) -> Result<Option<ClaimedEffect>, StoreError> {
-        let due = "SELECT 1 AS one FROM effects WHERE next_attempt_at <= $1 AND (lease_until IS NULL OR lease_until <= $1) LIMIT 1";
-        #[derive(FromQueryResult)]
-        struct One {
-            #[expect(dead_code, reason = "only whether there is a row matters")]
-            one: i32,
+        for _ in 0..RACES {
+            // Most looks find nothing: they need not wait for a turn to write.
+            let now = self.now().micros();
+            if self.connection().one::<FrontRow>(FRONT, vec![now.into()]).await?.is_none() {
+                return Ok(None);
+            }
+            match self.take_effect(lease_ms).await {
+                // Another worker took an effect of the same customer, which this one could not see yet.
+                Err(error) if error.is_lost_race() => {}
+                taken => return taken,
+            }
         }
-        if self.connection().one::<One>(due, vec![self.now().micros().into()]).await?.is_none() {
-            return Ok(None);
-        }
+        Ok(None)
+    }
+
+    async fn take_effect(&self, lease_ms: i64) -> Result<Option<ClaimedEffect>, StoreError> {
         let tx = self.begin().await?;
         let now = tx.now();
         let skip = if tx.connection().is_postgres() { " FOR UPDATE OF e SKIP LOCKED" } else { "" };
         let sql = format!(
-            "SELECT e.effect_key, e.connection_id, e.record_id, e.status, e.attempts, e.first_sent_at, e.fence, \
-             o.payload FROM effects e JOIN outbox o ON o.id = e.outbox_id \
-             WHERE e.next_attempt_at <= $1 AND (e.lease_until IS NULL OR e.lease_until <= $1) \
-             AND NOT EXISTS (SELECT 1 FROM effects f WHERE f.connection_id = e.connection_id \
-             AND f.order_key = e.order_key AND f.outbox_id < e.outbox_id AND f.next_attempt_at IS NOT NULL) \
-             ORDER BY e.next_attempt_at, e.outbox_id LIMIT 1{skip}"
+            "UPDATE effects SET lease_until = $2, fence = fence + 1 WHERE effect_key = ({FRONT}{skip}) \
+             RETURNING effect_key, connection_id, record_id, status, attempts, first_sent_at, fence, \
+             (SELECT o.payload FROM outbox o WHERE o.id = effects.outbox_id) AS payload"
         );
-        let Some(row) = tx.connection().one::<ClaimRow>(&sql, vec![now.micros().into()]).await? else {
-            return Ok(None);
-        };
+        let values = vec![now.micros().into(), now.plus_ms(lease_ms).micros().into()];
+        let Some(row) = tx.connection().one::<ClaimRow>(&sql, values).await? else { return Ok(None) };
         let status: EffectStatus = codec::word("effects.status", row.status)?;
-        let fence = row.fence + 1;
-        let sql = "UPDATE effects SET lease_until = $1, fence = $2 WHERE effect_key = $3";
-        let values = vec![now.plus_ms(lease_ms).micros().into(), fence.into(), row.effect_key.clone().into()];
-        tx.connection().run(sql, values).await?;
         tx.commit().await?;
         Ok(Some(ClaimedEffect {
             key: EffectKey::from_stored(row.effect_key),
@@ -174,12 +194,10 @@ impl Store {
             outcome_unknown: status == EffectStatus::Sent,
             attempts: row.attempts,
             first_sent_at: codec::instant_opt("effects.first_sent_at", row.first_sent_at)?,
-            fence,
+            fence: row.fence,
         }))
     }
-}
 
-impl Store {
     /// Keeps an effect for so many milliseconds more. Returns whether it is still this worker's.
     ///
     /// # Errors

@@ -85,6 +85,25 @@ pub async fn identities_of(
 }
 
 impl Tx {
+    /// Holds a remote record's link until the end of the transaction, so that two who bring the same record come one
+    /// after the other. SQLite has one writer, and a record that is not linked yet is held by its key.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when somebody else holds it for more than 5 seconds.
+    pub async fn lock_identity(
+        &self,
+        connection: ConnectionId,
+        entity: Entity,
+        remote_id: &str,
+    ) -> Result<(), StoreError> {
+        if !self.connection().is_postgres() {
+            return Ok(());
+        }
+        let sql = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
+        let key = format!("{connection}:{}:{remote_id}", entity.as_str());
+        self.connection().run(sql, vec![key.into()]).await.map(|_| ())
+    }
+
     /// Links a remote record to a record of the hub, or notes that it was seen again.
     ///
     /// # Errors

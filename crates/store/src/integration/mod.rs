@@ -2,21 +2,23 @@
 
 mod connections;
 mod effects;
+mod events;
 mod identity;
 mod inbox;
 mod leases;
 mod lineage;
 mod outbox;
+mod parked;
+mod replay;
 mod runs;
 
 pub use connections::{ConnectionColumn, connection_by_name, connections, connections_by_ids};
 pub use effects::{ClaimedEffect, EffectOutcome, EffectRow, EffectStatus, effects};
+pub use events::{ClaimedEvent, EventOutcome, InboundColumn, inbound_events, inbound_events_by_ids};
 pub use identity::{Identity, identities_of, identity};
-pub use inbox::{
-    Acknowledged, ArrivedDelivery, ArrivedEvent, ClaimedEvent, EventOutcome, InboundColumn, InboxWriter,
-    inbound_events, inbound_events_by_ids,
-};
+pub use inbox::{Acknowledged, ArrivedDelivery, ArrivedEvent, InboxWriter};
 pub use leases::Lease;
 pub use lineage::{assertions_of, latest_assertion};
-pub use outbox::{PlacedChange, changes_after, last_position};
-pub use runs::{Cursor, ParkedRow, RunColumn, cursor, parked_rows, sync_runs, sync_runs_by_ids};
+pub use outbox::{PlacedChange, changes_after, first_position, last_position};
+pub use parked::{ParkedColumn, ParkedRow, parked_rows, parked_rows_by_ids, parked_rows_page};
+pub use runs::{Cursor, RunColumn, cursor, sync_runs, sync_runs_by_ids};

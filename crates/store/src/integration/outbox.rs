@@ -30,7 +30,7 @@ struct ChangeRow {
 }
 
 #[derive(FromQueryResult)]
-struct LastRow {
+struct PositionRow {
     position: Option<i64>,
 }
 
@@ -39,8 +39,19 @@ struct LastRow {
 /// # Errors
 /// As the database.
 pub async fn last_position(db: &impl Reads) -> Result<i64, StoreError> {
-    let row: Option<LastRow> =
+    let row: Option<PositionRow> =
         db.connection().one("SELECT MAX(position) AS position FROM outbox_positions", vec![]).await?;
+    Ok(row.and_then(|row| row.position).unwrap_or(0))
+}
+
+/// The first position that is still kept; 0 when there is none. Changes before it are past their 90 days: who saw less
+/// than the one before it last has missed some, and reads afresh.
+///
+/// # Errors
+/// As the database.
+pub async fn first_position(db: &impl Reads) -> Result<i64, StoreError> {
+    let row: Option<PositionRow> =
+        db.connection().one("SELECT MIN(position) AS position FROM outbox_positions", vec![]).await?;
     Ok(row.and_then(|row| row.position).unwrap_or(0))
 }
 

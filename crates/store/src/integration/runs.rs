@@ -1,15 +1,15 @@
-//! Cursors, synchronization runs, and rows that wait by themselves.
+//! Cursors and synchronization runs.
 
 use crosstie_domain::{
     Instant,
     access::RowScope,
     ids::{ConnectionId, SyncRunId},
-    integration::{Entity, SyncRunRecord},
+    integration::{Entity, RunStatus, SyncRunRecord},
 };
 use sea_orm::FromQueryResult;
 use serde_json::{Value as Json, json};
 
-use crate::{Listed, PageRequest, PageResult, Reads, StoreError, Tx, codec, page, pipeline::texts};
+use crate::{Expression, Listed, PageRequest, PageResult, Reads, StoreError, Tx, codec, page, pipeline::texts};
 
 /// How far one kind of record has been read from one system.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,13 +101,13 @@ impl Listed for SyncRunRecord {
     const ID: &'static str = "sync_runs.id";
     const ACCOUNT: Option<&'static str> = None;
 
-    fn expression(column: RunColumn) -> &'static str {
+    fn expression(column: RunColumn) -> Expression {
         match column {
-            RunColumn::Id => "sync_runs.id",
-            RunColumn::Connection => "sync_runs.connection_id",
-            RunColumn::Entity => "sync_runs.entity",
-            RunColumn::Status => "sync_runs.status",
-            RunColumn::StartedAt => "sync_runs.started_at",
+            RunColumn::Id => Expression::Required("sync_runs.id"),
+            RunColumn::Connection => Expression::Required("sync_runs.connection_id"),
+            RunColumn::Entity => Expression::Required("sync_runs.entity"),
+            RunColumn::Status => Expression::Required("sync_runs.status"),
+            RunColumn::StartedAt => Expression::Required("sync_runs.started_at"),
         }
     }
 
@@ -170,58 +170,6 @@ pub async fn sync_runs_by_ids(
     page::by_ids(db, scope, "sync_runs.id", &texts(ids)).await
 }
 
-/// A row of a vendor that could not be applied.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ParkedRow {
-    /// The connection.
-    pub connection_id: ConnectionId,
-    /// The kind of record.
-    pub entity: Entity,
-    /// Its id at the vendor, or a hash of it when it has none.
-    pub remote_id: String,
-    /// A stable code.
-    pub code: String,
-    /// What is wrong, in words.
-    pub message: String,
-    /// The row as it came.
-    pub raw: String,
-    /// Version of the connector that could not map it.
-    pub mapping_version: String,
-}
-
-#[derive(FromQueryResult)]
-struct ParkedQueryRow {
-    connection_id: String,
-    entity: String,
-    remote_id: String,
-    code: String,
-    message: String,
-    raw: String,
-    mapping_version: String,
-}
-
-/// The rows that wait, at most so many.
-///
-/// # Errors
-/// As the database.
-pub async fn parked_rows(db: &impl Reads, limit: i64) -> Result<Vec<ParkedRow>, StoreError> {
-    let sql = "SELECT * FROM parked_rows ORDER BY connection_id, entity, remote_id LIMIT $1";
-    let rows: Vec<ParkedQueryRow> = db.connection().all(sql, vec![limit.into()]).await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(ParkedRow {
-                connection_id: codec::id("parked_rows.connection_id", &row.connection_id)?,
-                entity: Entity::parse(&row.entity).ok_or(StoreError::Corrupt { column: "parked_rows.entity" })?,
-                remote_id: row.remote_id,
-                code: row.code,
-                message: row.message,
-                raw: row.raw,
-                mapping_version: row.mapping_version,
-            })
-        })
-        .collect()
-}
-
 impl Tx {
     /// Saves how far a kind of record has been read.
     ///
@@ -266,42 +214,21 @@ impl Tx {
         self.connection().save("sync_runs", &["id"], row, "").await.map(|_| ())
     }
 
-    /// Parks a row, or notes that it failed again.
+    /// Ends the runs of a kind of record that nobody finished: their process died, or lost the database.
     ///
     /// # Errors
     /// As the database.
-    pub async fn park_row(&self, parked: &ParkedRow) -> Result<(), StoreError> {
-        let sql = "INSERT INTO parked_rows (connection_id, entity, remote_id, code, message, raw, mapping_version, \
-                   attempts, first_seen_at, last_seen_at) VALUES ($1, $2, $3, $4, $5, $6, $7, 1, $8, $8) \
-                   ON CONFLICT (connection_id, entity, remote_id) DO UPDATE SET code = excluded.code, \
-                   message = excluded.message, raw = excluded.raw, mapping_version = excluded.mapping_version, \
-                   attempts = parked_rows.attempts + 1, last_seen_at = excluded.last_seen_at";
-        let clean = |text: &str| text.replace('\0', "\u{fffd}");
+    pub async fn interrupt_runs(&self, connection: ConnectionId, entity: Entity) -> Result<(), StoreError> {
+        let sql = "UPDATE sync_runs SET status = $1, error_code = 'INTERRUPTED', error_message = $2, finished_at = $3 \
+                   WHERE connection_id = $4 AND entity = $5 AND status = $6";
         let values = vec![
-            parked.connection_id.to_string().into(),
-            parked.entity.as_str().into(),
-            clean(&parked.remote_id).into(),
-            parked.code.clone().into(),
-            clean(&parked.message).into(),
-            clean(&parked.raw).into(),
-            parked.mapping_version.clone().into(),
+            codec::text(&RunStatus::Failed).into(),
+            "The process that read ended before the run did.".into(),
             self.now().micros().into(),
+            connection.to_string().into(),
+            entity.as_str().into(),
+            codec::text(&RunStatus::Running).into(),
         ];
         self.connection().run(sql, values).await.map(|_| ())
-    }
-
-    /// Forgets that a row waited, because it could be applied. Returns whether it did wait.
-    ///
-    /// # Errors
-    /// As the database.
-    pub async fn unpark_row(
-        &self,
-        connection: ConnectionId,
-        entity: Entity,
-        remote_id: &str,
-    ) -> Result<bool, StoreError> {
-        let sql = "DELETE FROM parked_rows WHERE connection_id = $1 AND entity = $2 AND remote_id = $3";
-        let values = vec![connection.to_string().into(), entity.as_str().into(), remote_id.into()];
-        Ok(self.connection().run(sql, values).await? > 0)
     }
 }

@@ -1,0 +1,209 @@
+//! Rows of other systems that could not be applied: each waits by itself, with its reason.
+
+use crosstie_domain::{
+    access::RowScope,
+    ids::{ConnectionId, ParkedId, kind},
+    integration::{Entity, ParkedRowRecord},
+};
+use sea_orm::FromQueryResult;
+use serde_json::{Value as Json, json};
+
+use crate::{Expression, Listed, PageRequest, PageResult, Reads, StoreError, Tx, codec, page, pipeline::texts};
+
+/// What parked rows are filtered and ordered by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParkedColumn {
+    /// Identifier; rows that were parked later have larger ones.
+    Id,
+    /// Connection.
+    Connection,
+    /// Kind of record.
+    Entity,
+    /// Why it waits.
+    Code,
+    /// When it last came.
+    LastSeenAt,
+}
+
+#[doc(hidden)]
+#[derive(FromQueryResult)]
+pub struct ParkedListRow {
+    id: String,
+    connection_id: String,
+    entity: String,
+    remote_id: String,
+    code: String,
+    message: String,
+    raw: String,
+    mapping_version: String,
+    attempts: i32,
+    first_seen_at: i64,
+    last_seen_at: i64,
+}
+
+impl Listed for ParkedRowRecord {
+    type Column = ParkedColumn;
+    type Row = ParkedListRow;
+    const SELECT: &'static str = "parked_rows.*";
+    const FROM: &'static str = "parked_rows";
+    const ID: &'static str = "parked_rows.id";
+    const ACCOUNT: Option<&'static str> = None;
+
+    fn expression(column: ParkedColumn) -> Expression {
+        match column {
+            ParkedColumn::Id => Expression::Required("parked_rows.id"),
+            ParkedColumn::Connection => Expression::Required("parked_rows.connection_id"),
+            ParkedColumn::Entity => Expression::Required("parked_rows.entity"),
+            ParkedColumn::Code => Expression::Required("parked_rows.code"),
+            ParkedColumn::LastSeenAt => Expression::Required("parked_rows.last_seen_at"),
+        }
+    }
+
+    fn record(row: ParkedListRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: codec::id("parked_rows.id", &row.id)?,
+            connection_id: codec::id("parked_rows.connection_id", &row.connection_id)?,
+            entity: Entity::parse(&row.entity).ok_or(StoreError::Corrupt { column: "parked_rows.entity" })?,
+            remote_id: row.remote_id,
+            code: row.code,
+            message: row.message,
+            raw: row.raw,
+            mapping_version: row.mapping_version,
+            attempts: row.attempts,
+            first_seen_at: codec::instant("parked_rows.first_seen_at", row.first_seen_at)?,
+            last_seen_at: codec::instant("parked_rows.last_seen_at", row.last_seen_at)?,
+        })
+    }
+
+    fn key(&self, column: ParkedColumn) -> Json {
+        match column {
+            ParkedColumn::Id => json!(self.id.to_string()),
+            ParkedColumn::Connection => json!(self.connection_id.to_string()),
+            ParkedColumn::Entity => json!(self.entity.as_str()),
+            ParkedColumn::Code => json!(self.code),
+            ParkedColumn::LastSeenAt => json!(self.last_seen_at.micros()),
+        }
+    }
+
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
+}
+
+/// A page of parked rows.
+///
+/// # Errors
+/// As the database.
+pub async fn parked_rows_page(
+    db: &impl Reads,
+    scope: &RowScope,
+    request: &PageRequest<ParkedColumn>,
+) -> Result<PageResult<ParkedRowRecord>, StoreError> {
+    page::page(db, scope, request).await
+}
+
+/// The parked rows with these identifiers that the scope shows, in any order.
+///
+/// # Errors
+/// As the database.
+pub async fn parked_rows_by_ids(
+    db: &impl Reads,
+    scope: &RowScope,
+    ids: &[ParkedId],
+) -> Result<Vec<ParkedRowRecord>, StoreError> {
+    page::by_ids(db, scope, "parked_rows.id", &texts(ids)).await
+}
+
+/// A row of a vendor that could not be applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParkedRow {
+    /// The connection.
+    pub connection_id: ConnectionId,
+    /// The kind of record.
+    pub entity: Entity,
+    /// Its id at the vendor, or a hash of it when it has none.
+    pub remote_id: String,
+    /// A stable code.
+    pub code: String,
+    /// What is wrong, in words.
+    pub message: String,
+    /// The row as it came.
+    pub raw: String,
+    /// Version of the connector that could not map it.
+    pub mapping_version: String,
+}
+
+#[derive(FromQueryResult)]
+struct ParkedQueryRow {
+    connection_id: String,
+    entity: String,
+    remote_id: String,
+    code: String,
+    message: String,
+    raw: String,
+    mapping_version: String,
+}
+
+/// The rows that wait, at most so many.
+///
+/// # Errors
+/// As the database.
+pub async fn parked_rows(db: &impl Reads, limit: i64) -> Result<Vec<ParkedRow>, StoreError> {
+    let sql = "SELECT * FROM parked_rows ORDER BY connection_id, entity, remote_id LIMIT $1";
+    let rows: Vec<ParkedQueryRow> = db.connection().all(sql, vec![limit.into()]).await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(ParkedRow {
+                connection_id: codec::id("parked_rows.connection_id", &row.connection_id)?,
+                entity: Entity::parse(&row.entity).ok_or(StoreError::Corrupt { column: "parked_rows.entity" })?,
+                remote_id: row.remote_id,
+                code: row.code,
+                message: row.message,
+                raw: row.raw,
+                mapping_version: row.mapping_version,
+            })
+        })
+        .collect()
+}
+
+impl Tx {
+    /// Parks a row, or notes that it failed again.
+    ///
+    /// # Errors
+    /// As the database.
+    pub async fn park_row(&self, parked: &ParkedRow) -> Result<(), StoreError> {
+        let sql = "INSERT INTO parked_rows (id, connection_id, entity, remote_id, code, message, raw, mapping_version, \
+                   attempts, first_seen_at, last_seen_at) VALUES ($9, $1, $2, $3, $4, $5, $6, $7, 1, $8, $8) \
+                   ON CONFLICT (connection_id, entity, remote_id) DO UPDATE SET code = excluded.code, \
+                   message = excluded.message, raw = excluded.raw, mapping_version = excluded.mapping_version, \
+                   attempts = parked_rows.attempts + 1, last_seen_at = excluded.last_seen_at";
+        let clean = |text: &str| text.replace('\0', "\u{fffd}");
+        let values = vec![
+            parked.connection_id.to_string().into(),
+            parked.entity.as_str().into(),
+            clean(&parked.remote_id).into(),
+            parked.code.clone().into(),
+            clean(&parked.message).into(),
+            clean(&parked.raw).into(),
+            parked.mapping_version.clone().into(),
+            self.now().micros().into(),
+            self.new_id::<kind::Parked>().to_string().into(),
+        ];
+        self.connection().run(sql, values).await.map(|_| ())
+    }
+
+    /// Forgets that a row waited, because it could be applied. Returns whether it did wait.
+    ///
+    /// # Errors
+    /// As the database.
+    pub async fn unpark_row(
+        &self,
+        connection: ConnectionId,
+        entity: Entity,
+        remote_id: &str,
+    ) -> Result<bool, StoreError> {
+        let sql = "DELETE FROM parked_rows WHERE connection_id = $1 AND entity = $2 AND remote_id = $3";
+        let values = vec![connection.to_string().into(), entity.as_str().into(), remote_id.into()];
+        Ok(self.connection().run(sql, values).await? > 0)
+    }
+}

@@ -1,0 +1,264 @@
+//! The graph over a small organization, and the documents that are checked in.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use crosstie_app::App;
+use crosstie_domain::{
+    access::{AuthContext, RowScope},
+    billing::InvoiceLineRecord,
+    ids::{ConnectionId, InvoiceId},
+    integration::{AssertedField, Assertion, Entity, RunStatus, RunTrigger, SyncRunRecord},
+    pipeline::AccountRecord,
+};
+use crosstie_graphql::gateway::{Envelope, Gateway};
+use crosstie_store::{
+    Condition, Direction, PageRequest, Span, Store,
+    integration::{ArrivedDelivery, ArrivedEvent, InboxWriter, ParkedColumn, ParkedRow, parked_rows_page},
+};
+use futures::StreamExt;
+use serde_json::{Value as Json, json};
+
+use super::{Database, Sold, account, connection, events, sell, usd};
+
+/// The graph over what is ours and what is theirs.
+pub(crate) struct Graph {
+    pub(crate) app: App,
+    pub(crate) gateway: Gateway,
+    pub(crate) billing: ConnectionId,
+    pub(crate) accounts: [AccountRecord; 2],
+    pub(crate) sold: [Sold; 2],
+    run: String,
+    event: String,
+    parked: String,
+}
+
+/// The graph over a new small organization in this database.
+pub(crate) async fn graph(database: &Database) -> Graph {
+    Graph::over(App::new(database.open().await)).await
+}
+
+async fn save_run(store: &Store, connection_id: ConnectionId) -> String {
+    let tx = store.begin().await.expect("a transaction begins");
+    let run = SyncRunRecord {
+        id: tx.new_id(),
+        connection_id,
+        entity: Entity::Invoice,
+        trigger: RunTrigger::Schedule,
+        status: RunStatus::Succeeded,
+        pages: 1,
+        rows_read: 1,
+        rows_changed: 1,
+        rows_parked: 0,
+        error_code: None,
+        error_message: None,
+        attempt: 1,
+        next_attempt_at: None,
+        started_at: tx.now(),
+        finished_at: Some(tx.now()),
+    };
+    tx.save_run(&run).await.expect("the run is saved");
+    tx.commit().await.expect("it commits");
+    run.id.to_string()
+}
+
+async fn save_event(store: &Store, connection_id: ConnectionId) -> String {
+    let event = ArrivedEvent {
+        dedupe_key: "evt_1".to_owned(),
+        event_type: "invoice.paid".to_owned(),
+        target: Some((Entity::Invoice, "in_ours".to_owned())),
+        occurred_at: None,
+        problem: None,
+    };
+    let (headers, body, mapping_version) = ("[]".to_owned(), b"{}".to_vec(), "1.0.0".to_owned());
+    let delivery = ArrivedDelivery { connection_id, headers, body, events: vec![event], mapping_version };
+    InboxWriter::start(store).accept(delivery).await.expect("accepted");
+    events(store).await.pop().expect("it is there").id.to_string()
+}
+
+async fn save_parked(store: &Store, connection_id: ConnectionId) -> String {
+    let tx = store.begin().await.expect("a transaction begins");
+    let parked = ParkedRow {
+        connection_id,
+        entity: Entity::Invoice,
+        remote_id: "in_odd".to_owned(),
+        code: "UNREADABLE_ROW".to_owned(),
+        message: "not an object".to_owned(),
+        raw: "[]".to_owned(),
+        mapping_version: "1.0.0".to_owned(),
+    };
+    tx.park_row(&parked).await.expect("the row is parked");
+    tx.commit().await.expect("it commits");
+    let request = PageRequest {
+        condition: Condition::All(vec![]),
+        order: vec![(ParkedColumn::Id, Direction::Ascending)],
+        span: Span::First(1, None),
+    };
+    let page = parked_rows_page(store, &RowScope::All, &request).await.expect("rows can be read");
+    page.rows.first().expect("it is there").0.id.to_string()
+}
+
+/// What billing said of an invoice: one line of it, and its total, which it wrote in an odd way.
+async fn save_invoice_details(store: &Store, connection_id: ConnectionId, invoice: InvoiceId) {
+    let tx = store.begin().await.expect("a transaction begins");
+    let description = "All of it".to_owned();
+    let line =
+        InvoiceLineRecord { id: tx.new_id(), invoice_id: invoice, position: 0, description, amount: usd(100_000) };
+    tx.replace_invoice_lines(invoice, &[line]).await.expect("the line is saved");
+    let problem = Some("\"1.000,00\" is not an amount".to_owned());
+    let total = AssertedField { value: json!("1000.00"), source_path: "total".to_owned(), changed: true, problem };
+    let assertion = Assertion {
+        id: tx.new_id(),
+        entity: Entity::Invoice,
+        record_id: invoice.to_string(),
+        connection_id,
+        remote_id: "in_ours".to_owned(),
+        remote_version: None,
+        run_id: None,
+        inbound_event_id: None,
+        mapping_version: "1.0.0".to_owned(),
+        observed_at: tx.now(),
+        fields: BTreeMap::from([("total".to_owned(), total)]),
+    };
+    tx.append_assertion(&assertion, "{}").await.expect("the assertion is saved");
+    tx.commit().await.expect("it commits");
+}
+
+/// The checked-in documents by the root field that each is named after.
+pub(crate) fn operations() -> BTreeMap<String, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../graphql/operations");
+    let folders = std::fs::read_dir(root).expect("the folder is there").map(|entry| entry.expect("a folder").path());
+    let files = folders.flat_map(|folder| std::fs::read_dir(folder).expect("a folder")).map(|entry| {
+        let path = entry.expect("a file").path();
+        let name = path.file_stem().and_then(|name| name.to_str()).expect("a name").to_owned();
+        (name, std::fs::read_to_string(path).expect("it can be read"))
+    });
+    files.collect()
+}
+
+impl Graph {
+    /// A small organization in the database of these use cases.
+    pub(crate) async fn over(app: App) -> Self {
+        let store = app.store();
+        let billing = connection(store, "stripe").await;
+        let accounts = [account(store, "Ours").await, account(store, "Theirs").await];
+        let ours = sell(store, &accounts[0], billing, "ours").await;
+        let theirs = sell(store, &accounts[1], billing, "theirs").await;
+        save_invoice_details(store, billing, ours.invoice).await;
+        let (run, event) = (save_run(store, billing).await, save_event(store, billing).await);
+        let parked = save_parked(store, billing).await;
+        let gateway = crosstie_graphql::gateway(app.clone());
+        Self { app, gateway, billing, accounts, sold: [ours, theirs], run, event, parked }
+    }
+
+    /// The identifier of the one of ours of a type that has nodes.
+    pub(crate) fn id_of(&self, node_type: &str) -> String {
+        let sold = &self.sold[0];
+        match node_type {
+            "Account" => self.accounts[0].id.to_string(),
+            "Opportunity" => sold.opportunity.to_string(),
+            "Sow" => sold.sow.to_string(),
+            "Milestone" => sold.milestone.to_string(),
+            "ServiceOrder" => sold.order.to_string(),
+            "Invoice" => sold.invoice.to_string(),
+            "ConnectedSystem" => self.billing.to_string(),
+            "SyncRun" => self.run.clone(),
+            "InboundEvent" => self.event.clone(),
+            "ParkedRow" => self.parked.clone(),
+            other => panic!("there is no {other} here"),
+        }
+    }
+
+    /// The input that drafts a statement of work of one milestone for an opportunity.
+    pub(crate) fn draft(&self, sold: &Sold) -> Json {
+        let money = json!({ "amount": "10.00", "currency": "USD" });
+        json!({
+            "opportunityId": sold.opportunity, "billingConnectionId": self.billing, "title": "More",
+            "total": money, "milestones": [{ "name": "All", "amount": money }],
+        })
+    }
+
+    /// What a document is run with; `None` for one that nobody thought of here.
+    pub(crate) fn variables(&self, operation: &str) -> Option<Json> {
+        let sold = &self.sold[0];
+        Some(match operation {
+            "account" => json!({ "id": self.id_of("Account") }),
+            "opportunity" => json!({ "id": sold.opportunity }),
+            "node" | "sow" => json!({ "id": sold.sow }),
+            "nodes" => json!({ "ids": [sold.sow, sold.opportunity] }),
+            "serviceOrder" => json!({ "id": sold.order }),
+            "invoice" => json!({ "id": sold.invoice }),
+            "connection" => json!({ "id": self.billing }),
+            "syncRun" => json!({ "id": self.run }),
+            "inboundEvent" => json!({ "id": self.event }),
+            "parkedRow" => json!({ "id": self.parked }),
+            "accounts" | "opportunities" | "sows" | "serviceOrders" | "invoices" | "connections" | "syncRuns"
+            | "inboundEvents" | "parkedRows" => json!({ "first": 10 }),
+            "viewer" => json!({}),
+            "entityChanged" => json!({ "after": "0" }),
+            "createSow" => json!({ "input": self.draft(sold) }),
+            "signSow" => json!({ "input": { "sowId": sold.sow } }),
+            "acceptMilestone" => json!({ "input": { "milestoneId": sold.milestone } }),
+            _ => return None,
+        })
+    }
+
+    pub(crate) async fn run(&self, auth: AuthContext, query: &str, variables: Json) -> Json {
+        let outcome = self.gateway.execute(envelope(query, variables), auth).await;
+        serde_json::from_slice(&outcome.body).expect("the answer is JSON")
+    }
+
+    /// Runs what must go well.
+    pub(crate) async fn data(&self, auth: AuthContext, query: &str, variables: Json) -> Json {
+        let answer = self.run(auth, query, variables).await;
+        assert!(answer["errors"].is_null(), "{query}: {answer}");
+        answer["data"].clone()
+    }
+
+    /// The payload of a mutation, with the codes of its refusals under `codes`.
+    pub(crate) async fn decide(&self, auth: AuthContext, mutation: &str, selection: &str, input: Json) -> Json {
+        let kind = format!("{}{}Input", mutation[..1].to_uppercase(), &mutation[1..]);
+        let query = format!(
+            "mutation($input: {kind}!) {{ {mutation}(input: $input) {{ {selection} userErrors {{ code }} }} }}"
+        );
+        let mut data = self.data(auth, &query, json!({ "input": input })).await;
+        let mut payload = data[mutation].take();
+        let errors = payload["userErrors"].take();
+        let codes = errors.as_array().into_iter().flatten().map(|error| error["code"].clone());
+        payload["codes"] = codes.collect();
+        payload
+    }
+
+    /// The first result of a subscription, or why it was refused.
+    pub(crate) async fn first(&self, auth: AuthContext, query: &str, variables: Json) -> Json {
+        let text = match self.gateway.subscribe(envelope(query, variables), auth).await {
+            Ok(mut results) => results.next().await.expect("a result").text,
+            Err(outcome) => String::from_utf8(outcome.body).expect("text"),
+        };
+        serde_json::from_str(&text).expect("the result is JSON")
+    }
+
+    /// Gives the changes that were made their places, as the relay does; how many there were.
+    pub(crate) async fn place_changes(&self) -> usize {
+        let store = self.app.store();
+        let lease = store.lease("relay", "test", 60_000).await.expect("asked").expect("taken");
+        let placed = store.place_outbox(&lease, 100).await.expect("placed");
+        let last = crosstie_store::integration::last_position(store).await.expect("read");
+        self.app.changes().advance(last);
+        placed
+    }
+}
+
+/// A document with its variables.
+pub(crate) fn envelope(query: &str, variables: Json) -> Envelope {
+    let Json::Object(variables) = variables else { panic!("variables are an object") };
+    Envelope { variables, ..Envelope::new(query) }
+}
+
+/// The codes of the errors of an answer, each once.
+pub(crate) fn codes(answer: &Json) -> BTreeSet<String> {
+    let errors = answer["errors"].as_array().into_iter().flatten();
+    errors.map(|error| error["extensions"]["code"].as_str().unwrap_or("no code").to_owned()).collect()
+}
