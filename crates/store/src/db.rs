@@ -12,6 +12,7 @@ use crosstie_domain::{Clock, Id, Instant, ids::Kind};
 use sea_orm::{
     ConnAcquireErr, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend,
     DbErr, FromQueryResult, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
+    sqlx::Connection as _,
 };
 use tokio::time::timeout;
 
@@ -143,6 +144,16 @@ async fn connect(url: &str, connections: u32) -> Result<DatabaseConnection, Stor
             .pragma("foreign_keys", "ON")
             .busy_timeout(LOCK)
             .statement_cache_capacity(256)
+    });
+    // SQLite undoes a whole transaction by itself when the disk is full. The library does not notice and counts on from
+    // there, so that what follows would never be committed: such a connection is not used again.
+    options.map_sqlx_sqlite_pool_opts(|pool| {
+        pool.after_release(|connection, _| {
+            Box::pin(async move {
+                connection.ping().await?;
+                Ok(!connection.is_in_transaction())
+            })
+        })
     });
     options.map_sqlx_postgres_opts(|postgres| {
         postgres.options([("lock_timeout", LOCK.as_millis().to_string())]).statement_cache_capacity(256)
@@ -296,4 +307,57 @@ pub(crate) type Columns = Vec<(&'static str, Value)>;
 /// `$3, $4, $5` for three values from the third on.
 pub(crate) fn marks(from: usize, count: usize) -> String {
     (from..from + count).map(|number| format!("${number}")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct StandingClock;
+
+    impl Clock for StandingClock {
+        fn now(&self) -> Instant {
+            Instant::from_micros(0).expect("the epoch is an instant")
+        }
+
+        fn new_uuid(&self) -> uuid::Uuid {
+            uuid::Uuid::nil()
+        }
+    }
+
+    #[derive(FromQueryResult)]
+    struct Number {
+        id: i64,
+    }
+
+    #[tokio::test]
+    async fn after_the_database_undid_a_transaction_by_itself_what_is_committed_is_kept() {
+        let folder = std::env::temp_dir().join(format!("crosstie-store-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder can be made");
+        let url = format!("sqlite://{}?mode=rwc", folder.join("undone.db").display());
+        let store = Store::open(&url, Arc::new(StandingClock)).await.expect("it opens");
+        let run = async |tx: &Tx, sql: &str| tx.connection().run(sql, vec![]).await;
+        let tx = store.begin().await.expect("it begins");
+        run(&tx, "CREATE TABLE numbers (id INTEGER PRIMARY KEY)").await.expect("the table is made");
+        tx.commit().await.expect("it commits");
+
+        let tx = store.begin().await.expect("it begins");
+        run(&tx, "INSERT INTO numbers VALUES (1)").await.expect("inserted");
+        // As a full disk does, this ends the transaction in the database and not in the library.
+        run(&tx, "INSERT OR ROLLBACK INTO numbers VALUES (1)").await.expect_err("it is there twice");
+        drop(tx);
+        let tx = store.begin().await.expect("it begins");
+        run(&tx, "INSERT INTO numbers VALUES (2)").await.expect("inserted");
+        drop(tx);
+        let tx = store.begin().await.expect("it begins");
+        run(&tx, "INSERT INTO numbers VALUES (3)").await.expect("inserted");
+        tx.commit().await.expect("it commits");
+
+        let other = Store::open(&url, Arc::new(StandingClock)).await.expect("it opens");
+        let kept: Vec<Number> = other.connection().all("SELECT id FROM numbers", vec![]).await.expect("read");
+        assert_eq!(kept.iter().map(|number| number.id).collect::<Vec<_>>(), [3]);
+        other.close().await.expect("it closes");
+        store.close().await.expect("it closes");
+        std::fs::remove_dir_all(&folder).expect("the folder can be removed");
+    }
 }
