@@ -7,6 +7,7 @@ mod command_line;
 mod errors;
 mod ingest;
 mod kill;
+mod orders;
 mod paging;
 mod runs;
 mod scope;

@@ -347,6 +347,9 @@ fn conclude(mut response: Response, request_id: Option<&str>) -> Outcome {
         }
     }
     let code = response.errors.first().and_then(code_of);
+    if let Some(code) = code {
+        tracing::info!(graphql.code = code, graphql.errors = response.errors.len(), "answered with errors");
+    }
     let body = Body {
         errors: response.errors,
         data: (data != DataState::Absent).then_some(response.data),

@@ -16,8 +16,10 @@ fn page<C>(order: (C, Direction), after: Option<Keys>) -> PageRequest<C> {
     PageRequest { condition: Condition::All(vec![]), order: vec![order], span: Span::First(25, after) }
 }
 
-/// Fails when a page by this column does not come from this index, at the beginning of the list or within it.
-async fn expect_index<T: Listed>(store: &Store, order: (T::Column, Direction), after: Keys, index: &str) {
+/// Fails when a page by this column does not come from this index, at the beginning of the list or within it. Returns
+/// how the one within it is found.
+async fn expect_index<T: Listed>(store: &Store, order: (T::Column, Direction), after: Keys, index: &str) -> String {
+    let mut plans = Vec::new();
     for after in [None, Some(after)] {
         let within = after.is_some();
         let found = plan::<T>(store, &RowScope::All, &page(order, after)).await.expect("it is explained");
@@ -28,7 +30,9 @@ async fn expect_index<T: Listed>(store: &Store, order: (T::Column, Direction), a
             step.starts_with("Sort  ") || step.starts_with("USE TEMP B-TREE") && !step.contains("LAST TERM")
         });
         assert!(!sorted, "{index}, within the list: {within}\n{found}");
+        plans.push(found);
     }
+    plans.pop().expect("two plans")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,14 +51,20 @@ async fn pages_by_an_indexed_column_come_from_its_index() {
         let text = || vec![json!("m"), id.clone()];
         let (ascending, descending) = (Direction::Ascending, Direction::Descending);
         for direction in [ascending, descending] {
-            let by = (AccountColumn::UpdatedAt, direction);
-            expect_index::<AccountRecord>(&store, by, number(), "accounts_updated").await;
-            let by = (AccountColumn::Name, direction);
-            expect_index::<AccountRecord>(&store, by, text(), "accounts_name").await;
-            let by = (OpportunityColumn::Name, direction);
-            expect_index::<OpportunityRecord>(&store, by, text(), "opportunities_name").await;
-            let by = (InvoiceColumn::UpdatedAt, direction);
-            expect_index::<InvoiceRecord>(&store, by, number(), "invoices_updated").await;
+            let by_update = (AccountColumn::UpdatedAt, direction);
+            let by_name = (AccountColumn::Name, direction);
+            let by_opportunity = (OpportunityColumn::Name, direction);
+            let by_invoice = (InvoiceColumn::UpdatedAt, direction);
+            let plans = [
+                expect_index::<AccountRecord>(&store, by_update, number(), "accounts_updated").await,
+                expect_index::<AccountRecord>(&store, by_name, text(), "accounts_name").await,
+                expect_index::<OpportunityRecord>(&store, by_opportunity, text(), "opportunities_name").await,
+                expect_index::<InvoiceRecord>(&store, by_invoice, number(), "invoices_updated").await,
+            ];
+            for plan in plans {
+                let enters = if store.is_sqlite() { "SEARCH" } else { "Index Cond" };
+                assert!(plan.contains(enters), "the index is not entered where the page begins\n{plan}");
+            }
         }
         // Empty values come last: the index of a column that may be empty has them there.
         let by = (OpportunityColumn::CloseOn, ascending);

@@ -20,7 +20,7 @@ async fn an_event_that_is_seen_late_waits_for_the_later_one_of_its_record_that_w
         let store = database.open().await;
         let from = connection(&store, "hubspot").await;
         let inbox = InboxWriter::start(&store);
-        inbox.accept(delivery(from, &[("early", "a"), ("late", "a")])).await.expect("accepted");
+        inbox.accept(delivery(from, &[("early", "a"), ("late", "a"), ("other", "b")])).await.expect("accepted");
         let early = events(&store).await.remove(0);
         // As if the writer of the first had not committed yet when the second was taken.
         let raw = database.raw().await;
@@ -29,6 +29,8 @@ async fn an_event_that_is_seen_late_waits_for_the_later_one_of_its_record_that_w
         let second = claim(&store).await.expect("the second");
         raw.execute_unprepared(&hide("received_at")).await.expect("it is seen");
         assert!(second.id > early.id);
+        let other = claim(&store).await.expect("that of another record");
+        end(&store, &other, &EventOutcome::Processed).await.expect("it ends");
         assert!(claim(&store).await.is_none(), "one of the record is taken");
 
         // Whoever takes over from a dead worker goes on with what that one had.
@@ -91,8 +93,9 @@ async fn many_writers_and_workers_of_two_processes_never_hold_two_events_of_one_
 async fn an_effect_that_is_seen_late_waits_for_the_later_one_of_its_customer_that_was_taken() {
     on_each_database(async |database| {
         let store = database.open().await;
-        let (billing, acme) = (connection(&store, "stripe").await, account(&store, "Acme").await);
-        let asked = [&acme, &acme].map(place_order);
+        let billing = connection(&store, "stripe").await;
+        let (acme, borealis) = (account(&store, "Acme").await, account(&store, "Borealis").await);
+        let asked = [&acme, &acme, &borealis].map(place_order);
         for effect in &asked {
             ask(&store, billing, effect).await.expect("asked");
         }
@@ -104,6 +107,7 @@ async fn an_effect_that_is_seen_late_waits_for_the_later_one_of_its_customer_tha
         let second = claim_effect(&store).await.expect("the second");
         raw.execute_unprepared(&hide("created_at")).await.expect("it is seen");
         assert_eq!(second.key, asked[1].0);
+        assert_eq!(claim_effect(&store).await.expect("that of another customer").key, asked[2].0);
         assert!(claim_effect(&store).await.is_none(), "one of the customer is taken");
         done(&store, &second).await.expect("done");
         assert_eq!(claim_effect(&store).await.expect("the first").key, asked[0].0);

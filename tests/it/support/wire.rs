@@ -9,7 +9,7 @@ use tokio::{
     time::timeout,
 };
 
-/// How long the next part of an answer may take.
+/// How long a line of an answer, or the next event, may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The head of an answer, and what follows it.
@@ -77,6 +77,11 @@ pub(crate) struct Event {
 impl EventStream {
     /// The next event; `None` at the end of the stream.
     pub(crate) async fn next(&mut self) -> Option<Event> {
+        // Comments go on coming, so none of them may begin the wait anew.
+        timeout(PATIENCE, self.wait()).await.expect("an event comes in time")
+    }
+
+    async fn wait(&mut self) -> Option<Event> {
         loop {
             let end = self.text.windows(2).position(|two| two == b"\n\n");
             let Some(end) = end else {
@@ -109,7 +114,7 @@ impl EventStream {
     async fn chunk(&mut self) -> Option<()> {
         let size = usize::from_str_radix(&line(&mut self.body).await, 16).expect("the size of a chunk");
         let mut chunk = vec![0; size + 2];
-        timeout(PATIENCE, self.body.read_exact(&mut chunk)).await.expect("it comes in time").expect("a chunk");
+        self.body.read_exact(&mut chunk).await.expect("a chunk");
         chunk.truncate(size);
         self.text.extend(chunk);
         (size > 0).then_some(())

@@ -37,7 +37,7 @@ pub struct ClaimedEffect {
     pub intent: Intent,
     /// Whether an earlier try was sent and its answer is not known.
     pub outcome_unknown: bool,
-    /// How often it was tried before.
+    /// How often it was tried before, with whatever outcome: the waits between tries grow by it.
     pub attempts: i32,
     /// When it was first sent.
     pub first_sent_at: Option<Instant>,
@@ -219,8 +219,8 @@ impl Tx {
     /// # Errors
     /// [`StoreError::Conflict`] when somebody else has taken it in the meantime.
     pub async fn effect_sending(&self, effect: &ClaimedEffect) -> Result<(), StoreError> {
-        let sql = "UPDATE effects SET status = $1, attempts = attempts + 1, \
-                   first_sent_at = COALESCE(first_sent_at, $2) WHERE effect_key = $3 AND fence = $4";
+        let sql = "UPDATE effects SET status = $1, first_sent_at = COALESCE(first_sent_at, $2) \
+                   WHERE effect_key = $3 AND fence = $4";
         let values = vec![
             codec::text(&EffectStatus::Sent).into(),
             self.now().micros().into(),
@@ -247,8 +247,9 @@ impl Tx {
             }
         };
         let finished = next.is_none().then(|| now.micros());
-        let sql = "UPDATE effects SET status = $1, next_attempt_at = $2, remote_id = $3, error_code = $4, \
-                   error_message = $5, finished_at = $6, lease_until = NULL WHERE effect_key = $7 AND fence = $8";
+        let sql = "UPDATE effects SET status = $1, attempts = attempts + 1, next_attempt_at = $2, remote_id = $3, \
+                   error_code = $4, error_message = $5, finished_at = $6, lease_until = NULL \
+                   WHERE effect_key = $7 AND fence = $8";
         let values = vec![
             codec::text(&status).into(),
             next.into(),
