@@ -44,6 +44,7 @@ async fn main() {
     for (name, url) in databases {
         crosstie_migrations::migrate(&url).await.expect("the database can be migrated");
         let store = Store::open(&url, Arc::new(SystemClock::default())).await.expect("the database can be opened");
+        store.keep_house().await.expect("there is a place for what is written");
         let acknowledged = |way: &str, rate: f64| {
             println!("{name}: webhook acknowledgments, {SENDERS} senders, {way}: {rate:.0}/s");
         };
