@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    ops::RangeInclusive,
     time::Duration,
 };
 
@@ -13,7 +14,7 @@ use crosstie_domain::{
 };
 use crosstie_store::{
     StoreError,
-    integration::{PlacedChange, changes_after, last_position},
+    integration::{PlacedChange, changes_after, first_position, last_position},
 };
 use futures::{Stream, stream};
 use tokio::{
@@ -82,7 +83,10 @@ impl SubscriptionRoot {
         }
         let last = last_position(app.store()).await.map_err(store_failed)?;
         let position = match resume_after(ctx, after) {
-            Some(after) => read_position(&after, last).map_err(ApiError::into_graphql)?,
+            Some(after) => {
+                let first = first_position(app.store()).await.map_err(store_failed)?;
+                read_position(&after, (first - 1).max(0)..=last).map_err(ApiError::into_graphql)?
+            }
             None => last,
         };
         let ids = ids.map(|ids| ids.into_iter().map(|id| id.0).collect());
@@ -113,9 +117,10 @@ fn kinds(auth: &AuthContext, types: Option<Vec<Entity>>) -> Result<BTreeSet<Enti
     if seen.is_empty() { Err(forbidden(Permission::PipelineRead)) } else { Ok(seen) }
 }
 
-/// A place that was given out: after a restored backup one may lie ahead of all that there is.
-fn read_position(after: &str, last: i64) -> Result<i64, ApiError> {
-    after.parse().ok().filter(|position| (0..=last).contains(position)).ok_or(ApiError::BadCursor)
+/// A place from which nothing is missing: what came after it is still kept, and it does not lie ahead of all that there
+/// is, as one may after a backup was restored.
+fn read_position(after: &str, kept: RangeInclusive<i64>) -> Result<i64, ApiError> {
+    after.parse().ok().filter(|position| kept.contains(position)).ok_or(ApiError::BadCursor)
 }
 
 /// The changes that one subscriber still has to see.

@@ -8,8 +8,13 @@ use sea_orm::FromQueryResult;
 
 use crate::{Reads, Store, StoreError, codec, db::marks, integration::EffectStatus};
 
-/// Tables that PostgreSQL keeps by month.
-const MONTHLY: [&str; 4] = ["assertions", "evidence", "inbound_payloads", "domain_events"];
+/// Tables that PostgreSQL keeps by month, and by which moment.
+const MONTHLY: [(&str, &str); 4] = [
+    ("assertions", "observed_at"),
+    ("evidence", "observed_at"),
+    ("inbound_payloads", "received_at"),
+    ("domain_events", "occurred_at"),
+];
 /// How many months lie ready beside the present one.
 const AHEAD: i32 = 2;
 
@@ -114,16 +119,32 @@ impl Store {
         Ok(())
     }
 
-    async fn make_month(&self, table: &str, ahead: i32) -> Result<(), StoreError> {
+    async fn make_month(&self, (table, moment): (&str, &str), ahead: i32) -> Result<(), StoreError> {
         let Some((name, from, until)) = month(self.now(), ahead) else { return Ok(()) };
         // Two processes may start at once: the lock lets the second find what the first made.
         let tx = self.begin().await?;
         let db = tx.connection();
         db.run("SELECT pg_advisory_xact_lock(7236451)", vec![]).await?;
-        let sql = format!(
-            "CREATE TABLE IF NOT EXISTS {table}_{name} PARTITION OF {table} FOR VALUES FROM ({from}) TO ({until})"
-        );
-        db.run(&sql, vec![]).await?;
+        #[derive(FromQueryResult)]
+        struct Known {
+            is_there: bool,
+        }
+        let month = format!("{table}_{name}");
+        let known = "SELECT to_regclass($1) IS NOT NULL AS is_there";
+        if db.one::<Known>(known, vec![month.clone().into()]).await?.is_some_and(|known| known.is_there) {
+            return Ok(());
+        }
+        // What was written before its month was made lies among the rest and moves over.
+        for sql in [
+            format!("CREATE TABLE {month} (LIKE {table} INCLUDING ALL)"),
+            format!(
+                "WITH moved AS (DELETE FROM {table}_rest WHERE {moment} >= {from} AND {moment} < {until} RETURNING *) \
+                 INSERT INTO {month} SELECT * FROM moved"
+            ),
+            format!("ALTER TABLE {table} ATTACH PARTITION {month} FOR VALUES FROM ({from}) TO ({until})"),
+        ] {
+            db.run(&sql, vec![]).await?;
+        }
         tx.commit().await
     }
 }

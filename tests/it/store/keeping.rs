@@ -316,3 +316,22 @@ async fn changes_go_after_ninety_days_and_intents_once_they_are_carried_out() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_before_its_month_had_a_place_moves_over_and_is_kept() {
+    on_each_database(async |database| {
+        let store = database.open().await;
+        publish(&store, "sow_1").await;
+        assert_eq!(count(database, "domain_events").await, 1);
+        for _ in 0..2 {
+            store.keep_house().await.expect("the house is kept");
+            assert_eq!(count(database, "domain_events").await, 1);
+        }
+        if !store.is_sqlite() {
+            assert_eq!(count(database, "domain_events_rest").await, 0);
+        }
+        publish(&store, "sow_2").await;
+        assert_eq!(count(database, "domain_events").await, 2);
+    })
+    .await;
+}
