@@ -10,7 +10,7 @@ use crosstie_connectors::fakes::HubspotFake;
 use crosstie_domain::{
     Clock, Instant,
     access::RowScope,
-    integration::{Entity, RunStatus, RunTrigger, SyncRunRecord},
+    integration::{Entity, ParkedRowRecord, RunStatus, RunTrigger, SyncRunRecord},
     pipeline::OpportunityRecord,
 };
 use crosstie_sdk::{
@@ -19,7 +19,7 @@ use crosstie_sdk::{
 };
 use crosstie_store::{
     Condition, Direction, PageRequest, Span,
-    integration::{RunColumn, parked_rows, sync_runs},
+    integration::{ParkedColumn, RunColumn, parked_rows, sync_runs},
     pipeline::{OpportunityColumn, opportunities},
 };
 use crosstie_sync::{ConnectionSetup, Connections, Engine};
@@ -76,8 +76,17 @@ impl Scene {
 
     /// Kind, id and code of the rows that wait.
     async fn parked(&self) -> Vec<(Entity, String, String)> {
-        let parked = parked_rows(self.app.store(), 10).await.expect("they can be read");
-        parked.into_iter().map(|row| (row.entity, row.remote_id, row.code)).collect()
+        self.parked_rows().await.into_iter().map(|row| (row.entity, row.remote_id, row.code)).collect()
+    }
+
+    async fn parked_rows(&self) -> Vec<ParkedRowRecord> {
+        let request = PageRequest {
+            condition: Condition::All(vec![]),
+            order: vec![(ParkedColumn::Id, Direction::Ascending)],
+            span: Span::First(10, None),
+        };
+        let page = parked_rows(self.app.store(), &RowScope::All, &request).await.expect("they can be read");
+        page.rows.into_iter().map(|(row, _)| row).collect()
     }
 
     /// Status and code of every run, the first first.
@@ -228,7 +237,7 @@ async fn a_row_that_cannot_be_mapped_waits_alone_and_the_others_land() {
         assert_eq!((run.status, run.rows_read, run.rows_changed, run.rows_parked), (RunStatus::Succeeded, 3, 2, 1));
         let names: Vec<_> = scene.opportunities().await.into_iter().map(|row| row.name).collect();
         assert_eq!(names, ["Alpha", "Gamma"]);
-        let parked = parked_rows(scene.app.store(), 10).await.expect("they can be read");
+        let parked = scene.parked_rows().await;
         assert_eq!(parked.len(), 1);
         assert_eq!(parked[0].entity, Entity::Opportunity);
         assert!(parked[0].raw.contains("not an object"), "{:?}", parked[0]);

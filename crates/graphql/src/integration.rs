@@ -404,7 +404,7 @@ listed! {
 
 listed! {
     ParkedRowQueries of ParkedRow filtered by ParkedRowFilter, ordered by ParkedRowOrderField;
-    "The rows that could not be applied." parked_rows from integration::parked_rows_page;
+    "The rows that could not be applied." parked_rows from integration::parked_rows;
     "One parked row; null when there is none that you may see." parked_row from integration::parked_rows_by_ids;
 }
 

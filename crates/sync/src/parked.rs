@@ -4,7 +4,7 @@ use crosstie_domain::{access::RowScope, integration::ParkedRowRecord};
 use crosstie_sdk::Fault;
 use crosstie_store::{
     Condition, Direction, PageRequest, Span, StoreError,
-    integration::{ParkedColumn, parked_rows_page},
+    integration::{ParkedColumn, parked_rows},
 };
 use serde_json::Value;
 use tracing::{info, warn};
@@ -31,7 +31,7 @@ impl Engine {
                 order: vec![(ParkedColumn::Id, Direction::Ascending)],
                 span: Span::First(ROWS, after.take()),
             };
-            let page = parked_rows_page(self.app.store(), &RowScope::All, &request).await?;
+            let page = parked_rows(self.app.store(), &RowScope::All, &request).await?;
             let Some((_, place)) = page.rows.last() else { return Ok(()) };
             after = Some(place.clone());
             for (row, _) in &page.rows {

@@ -11,7 +11,7 @@ use crosstie_store::{
     Condition, Direction, PageRequest, Span, Store, Tx,
     integration::{
         EventOutcome, InboxWriter, ParkedColumn, ParkedRow, RunColumn, changes_after, first_position, last_position,
-        parked_rows_by_ids, parked_rows_page, sync_runs,
+        parked_rows, parked_rows_by_ids, sync_runs,
     },
 };
 use sea_orm::{ConnectionTrait, Statement};
@@ -193,10 +193,10 @@ async fn parked_rows_are_listed_with_how_often_they_came() {
 
         let order = vec![(ParkedColumn::LastSeenAt, Direction::Descending)];
         let request = PageRequest { condition: Condition::All(vec![]), order, span: Span::First(2, None) };
-        let first = parked_rows_page(&store, &RowScope::All, &request).await.expect("they are read");
+        let first = parked_rows(&store, &RowScope::All, &request).await.expect("they are read");
         let keys = first.rows.last().map(|(_, keys)| keys.clone());
         let rest = PageRequest { span: Span::First(2, keys), ..request.clone() };
-        let rest = parked_rows_page(&store, &RowScope::All, &rest).await.expect("they are read");
+        let rest = parked_rows(&store, &RowScope::All, &rest).await.expect("they are read");
         assert!(first.has_next && !rest.has_next);
         let rows: Vec<_> = first.rows.into_iter().chain(rest.rows).map(|(row, _)| row).collect();
         let found: Vec<_> = rows.iter().map(|row| (&*row.remote_id, &*row.code, row.attempts)).collect();
@@ -205,7 +205,7 @@ async fn parked_rows_are_listed_with_how_often_they_came() {
 
         let by_ids = parked_rows_by_ids(&store, &RowScope::All, &[rows[0].id]).await.expect("it is read");
         assert_eq!(by_ids, rows[..1]);
-        let hidden = parked_rows_page(&store, &RowScope::Accounts(vec![]), &request).await.expect("it is read");
+        let hidden = parked_rows(&store, &RowScope::Accounts(vec![]), &request).await.expect("it is read");
         assert!(hidden.rows.is_empty(), "parked rows belong to no account");
     })
     .await;

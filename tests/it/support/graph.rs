@@ -16,7 +16,7 @@ use crosstie_domain::{
 use crosstie_graphql::gateway::{Envelope, Gateway};
 use crosstie_store::{
     Condition, Direction, PageRequest, Span, Store,
-    integration::{ArrivedDelivery, ArrivedEvent, InboxWriter, ParkedColumn, ParkedRow, parked_rows_page},
+    integration::{ArrivedDelivery, ArrivedEvent, InboxWriter, ParkedColumn, ParkedRow, parked_rows},
 };
 use futures::StreamExt;
 use serde_json::{Value as Json, json};
@@ -96,7 +96,7 @@ async fn save_parked(store: &Store, connection_id: ConnectionId) -> String {
         order: vec![(ParkedColumn::Id, Direction::Ascending)],
         span: Span::First(1, None),
     };
-    let page = parked_rows_page(store, &RowScope::All, &request).await.expect("rows can be read");
+    let page = parked_rows(store, &RowScope::All, &request).await.expect("rows can be read");
     page.rows.first().expect("it is there").0.id.to_string()
 }
 

@@ -3,10 +3,13 @@
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use crosstie_domain::{access::RowScope, integration::InboundEventRecord};
+use crosstie_domain::{
+    access::RowScope,
+    integration::{InboundEventRecord, ParkedRowRecord},
+};
 use crosstie_store::{
     Condition, Direction, PageRequest, Span,
-    integration::{InboundColumn, ParkedRow, inbound_events, parked_rows},
+    integration::{InboundColumn, ParkedColumn, inbound_events, parked_rows},
 };
 
 use super::{CommandError, ConfigArgs, word};
@@ -72,7 +75,12 @@ fn line(event: &InboundEventRecord) -> String {
 
 async fn parked(config: &ConfigArgs, limit: u32) -> Result<(), CommandError> {
     let (app, connections) = open(&config.load()?).await?;
-    for row in parked_rows(app.store(), i64::from(limit)).await? {
+    let request = PageRequest {
+        condition: Condition::All(vec![]),
+        order: vec![(ParkedColumn::LastSeenAt, Direction::Descending)],
+        span: Span::First(limit, None),
+    };
+    for (row, _) in parked_rows(app.store(), &RowScope::All, &request).await?.rows {
         // A connection that left the configuration keeps its rows.
         let connection = connections.get(row.connection_id).map(|connection| connection.record.name.clone());
         println!("{}", parked_line(&row, &connection.unwrap_or_else(|| row.connection_id.to_string())));
@@ -80,6 +88,7 @@ async fn parked(config: &ConfigArgs, limit: u32) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn parked_line(row: &ParkedRow, connection: &str) -> String {
-    format!("{connection}  {} {}  {}  {}", row.entity.as_str(), row.remote_id, row.code, row.message)
+fn parked_line(row: &ParkedRowRecord, connection: &str) -> String {
+    let (entity, id, code, message) = (row.entity.as_str(), &row.remote_id, &row.code, &row.message);
+    format!("{}  {connection}  {entity} {id}  attempts {}  {code}  {message}", row.last_seen_at, row.attempts)
 }

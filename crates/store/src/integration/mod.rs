@@ -20,5 +20,5 @@ pub use inbox::{Acknowledged, ArrivedDelivery, ArrivedEvent, InboxWriter};
 pub use leases::Lease;
 pub use lineage::{assertions_of, latest_assertion};
 pub use outbox::{PlacedChange, changes_after, first_position, last_position};
-pub use parked::{ParkedColumn, ParkedRow, parked_rows, parked_rows_by_ids, parked_rows_page};
+pub use parked::{ParkedColumn, ParkedRow, parked_rows, parked_rows_by_ids};
 pub use runs::{Cursor, RunColumn, cursor, sync_runs, sync_runs_by_ids};

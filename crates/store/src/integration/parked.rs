@@ -94,7 +94,7 @@ impl Listed for ParkedRowRecord {
 ///
 /// # Errors
 /// As the database.
-pub async fn parked_rows_page(
+pub async fn parked_rows(
     db: &impl Reads,
     scope: &RowScope,
     request: &PageRequest<ParkedColumn>,
@@ -131,39 +131,6 @@ pub struct ParkedRow {
     pub raw: String,
     /// Version of the connector that could not map it.
     pub mapping_version: String,
-}
-
-#[derive(FromQueryResult)]
-struct ParkedQueryRow {
-    connection_id: String,
-    entity: String,
-    remote_id: String,
-    code: String,
-    message: String,
-    raw: String,
-    mapping_version: String,
-}
-
-/// The rows that wait, at most so many.
-///
-/// # Errors
-/// As the database.
-pub async fn parked_rows(db: &impl Reads, limit: i64) -> Result<Vec<ParkedRow>, StoreError> {
-    let sql = "SELECT * FROM parked_rows ORDER BY connection_id, entity, remote_id LIMIT $1";
-    let rows: Vec<ParkedQueryRow> = db.connection().all(sql, vec![limit.into()]).await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(ParkedRow {
-                connection_id: codec::id("parked_rows.connection_id", &row.connection_id)?,
-                entity: Entity::parse(&row.entity).ok_or(StoreError::Corrupt { column: "parked_rows.entity" })?,
-                remote_id: row.remote_id,
-                code: row.code,
-                message: row.message,
-                raw: row.raw,
-                mapping_version: row.mapping_version,
-            })
-        })
-        .collect()
 }
 
 impl Tx {
