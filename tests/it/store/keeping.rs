@@ -63,7 +63,7 @@ async fn comes_after<T>(store: &Store, work: impl Future<Output = T>, tx: Tx) ->
         done
     };
     let holding = async {
-        for _ in 0..500 {
+        for _ in 0..200 {
             store.ping().await.expect("the database answers");
         }
         committing.store(true, Ordering::SeqCst);
