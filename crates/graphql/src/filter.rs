@@ -14,6 +14,8 @@ const DEEPEST_FILTER: usize = 3;
 const MOST_CONDITIONS: usize = 50;
 /// Values of one `in` or `notIn`, at most.
 const MOST_VALUES: usize = 100;
+/// The longest text that `contains` takes, in characters.
+const LONGEST_PART: usize = 200;
 
 /// A filter of a list.
 pub(crate) trait Filter: InputType + Sized {
@@ -104,7 +106,7 @@ impl<E: Choice> TypeName for ChoiceFilter<E> {
 pub(crate) struct TextFilter {
     /// Is exactly this.
     eq: Option<String>,
-    /// Holds this, in upper or lower case.
+    /// Holds this, in upper or lower case; at most 200 characters.
     contains: Option<String>,
 }
 
@@ -167,6 +169,9 @@ impl Comparison for TextFilter {
             conditions.push(equal(column, text.clone())?);
         }
         if let Some(text) = &self.contains {
+            if text.chars().count() > LONGEST_PART {
+                return Err(bad_input("filter", format!("`contains` takes at most {LONGEST_PART} characters.")));
+            }
             conditions.push(Condition::Is(column, Operator::Contains, text_operand(text.clone())?));
         }
         Ok(())
@@ -253,6 +258,15 @@ mod tests {
 
     fn negated(levels: usize) -> Named {
         (0..levels).fold(named("a"), |inner, _| Named { not: Some(Box::new(inner)), ..Named::default() })
+    }
+
+    #[test]
+    fn a_part_of_a_text_is_looked_for_up_to_a_length() {
+        let part = |length: usize| {
+            let name = TextFilter { eq: None, contains: Some("ü".repeat(length)) };
+            Named { name: Some(name), ..Named::default() }.condition().is_ok()
+        };
+        assert!(part(LONGEST_PART) && !part(LONGEST_PART + 1));
     }
 
     #[test]
