@@ -40,5 +40,8 @@ pub async fn missing(url: &str) -> Result<usize, sea_orm_migration::DbErr> {
 async fn connect(url: &str) -> Result<sea_orm_migration::sea_orm::DatabaseConnection, sea_orm_migration::DbErr> {
     let mut options = sea_orm_migration::sea_orm::ConnectOptions::new(url);
     options.max_connections(1).sqlx_logging(false);
+    // Looking for old connections may never end in this library, and one that migrates does not grow old.
+    options.map_sqlx_sqlite_pool_opts(|pool| pool.idle_timeout(None).max_lifetime(None));
+    options.map_sqlx_postgres_pool_opts(|pool| pool.idle_timeout(None).max_lifetime(None));
     sea_orm_migration::sea_orm::Database::connect(options).await
 }

@@ -134,6 +134,8 @@ impl Store {
     }
 }
 
+/// Opens a pool. Its connections have no age: the library looks for old ones by a count that can fall below zero when
+/// connections come and go at that moment, and then never ends looking.
 async fn connect(url: &str, connections: u32) -> Result<DatabaseConnection, StoreError> {
     let mut options = ConnectOptions::new(url);
     options.max_connections(connections).min_connections(1).acquire_timeout(TURN).sqlx_logging(false);
@@ -148,13 +150,14 @@ async fn connect(url: &str, connections: u32) -> Result<DatabaseConnection, Stor
     // SQLite undoes a whole transaction by itself when the disk is full. The library does not notice and counts on from
     // there, so that what follows would never be committed: such a connection is not used again.
     options.map_sqlx_sqlite_pool_opts(|pool| {
-        pool.after_release(|connection, _| {
+        pool.idle_timeout(None).max_lifetime(None).after_release(|connection, _| {
             Box::pin(async move {
                 connection.ping().await?;
                 Ok(!connection.is_in_transaction())
             })
         })
     });
+    options.map_sqlx_postgres_pool_opts(|pool| pool.idle_timeout(None).max_lifetime(None));
     options.map_sqlx_postgres_opts(|postgres| {
         postgres.options([("lock_timeout", LOCK.as_millis().to_string())]).statement_cache_capacity(256)
     });

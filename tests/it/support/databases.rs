@@ -30,9 +30,7 @@ impl Database {
 
     /// One connection beside the store, for what the store never does.
     pub(crate) async fn raw(&self) -> DatabaseConnection {
-        let mut options = ConnectOptions::new(&self.url);
-        options.max_connections(1);
-        Orm::connect(options).await.expect("the database can be reached")
+        connect(&self.url).await
     }
 }
 
@@ -57,7 +55,7 @@ pub(crate) async fn on_each_database(test: impl AsyncFn(&Database)) {
     };
     let database = postgres(&server).await;
     test(&database).await;
-    let admin = Orm::connect(&server).await.expect("the server can be reached");
+    let admin = connect(&server).await;
     admin
         .execute_unprepared(&format!("DROP DATABASE {} WITH (FORCE)", database.name()))
         .await
@@ -75,11 +73,20 @@ async fn sqlite() -> Database {
 
 async fn postgres(server: &str) -> Database {
     let name = format!("it_{}", SystemClock::default().new_uuid().simple());
-    let admin = Orm::connect(server).await.expect("the server can be reached");
+    let admin = connect(server).await;
     admin.execute_unprepared(&format!("CREATE DATABASE {name}")).await.expect("a database can be made");
     admin.close().await.expect("it closes");
     let (server, _) = server.rsplit_once('/').expect("an address with a database");
     let url = format!("{server}/{name}");
     crosstie_migrations::migrate(&url).await.expect("migrations apply");
     Database { url, clock: Arc::new(TestClock::standing()), folder: None }
+}
+
+/// One connection, which never grows old: see the store's pools.
+async fn connect(url: &str) -> DatabaseConnection {
+    let mut options = ConnectOptions::new(url);
+    options.max_connections(1);
+    options.map_sqlx_sqlite_pool_opts(|pool| pool.idle_timeout(None).max_lifetime(None));
+    options.map_sqlx_postgres_pool_opts(|pool| pool.idle_timeout(None).max_lifetime(None));
+    Orm::connect(options).await.expect("the database can be reached")
 }
