@@ -16,6 +16,9 @@ impl MigratorTrait for Migrator {
     }
 }
 
+/// How long a statement waits for another process that has the SQLite file.
+const BUSY: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// Applies every migration that is missing to the database at this address.
 ///
 /// # Errors
@@ -40,6 +43,8 @@ pub async fn missing(url: &str) -> Result<usize, sea_orm_migration::DbErr> {
 async fn connect(url: &str) -> Result<sea_orm_migration::sea_orm::DatabaseConnection, sea_orm_migration::DbErr> {
     let mut options = sea_orm_migration::sea_orm::ConnectOptions::new(url);
     options.max_connections(1).sqlx_logging(false);
+    // A SQLite file keeps its mode: two who open it at once would get into each other's way over changing it.
+    options.map_sqlx_sqlite_opts(|sqlite| sqlite.pragma("journal_mode", "WAL").busy_timeout(BUSY));
     // Looking for old connections may never end in this library, and one that migrates does not grow old.
     options.map_sqlx_sqlite_pool_opts(|pool| pool.idle_timeout(None).max_lifetime(None));
     options.map_sqlx_postgres_pool_opts(|pool| pool.idle_timeout(None).max_lifetime(None));

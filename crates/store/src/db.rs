@@ -138,7 +138,7 @@ impl Store {
 /// connections come and go at that moment, and then never ends looking.
 async fn connect(url: &str, connections: u32) -> Result<DatabaseConnection, StoreError> {
     let mut options = ConnectOptions::new(url);
-    options.max_connections(connections).min_connections(1).acquire_timeout(TURN).sqlx_logging(false);
+    options.max_connections(connections).acquire_timeout(TURN).sqlx_logging(false);
     options.map_sqlx_sqlite_opts(|sqlite| {
         sqlite
             .pragma("journal_mode", "WAL")
