@@ -273,7 +273,7 @@ async fn a_hub_that_is_killed_again_and_again_loses_nothing_and_does_nothing_twi
         let sold: Vec<(String, String)> = sales.join_all().await;
         let store = database.open().await;
         until("everything is done", async || {
-            let effects = effects(&store, 1_000).await.expect("effects can be read");
+            let effects = effects(&store, None, 1_000).await.expect("effects can be read");
             let all = effects.len() == 2 * sold.len() && effects.iter().all(|one| one.status == EffectStatus::Done);
             let waits =
                 |one: &InboundEventRecord| matches!(one.status, InboundStatus::Received | InboundStatus::Retrying);

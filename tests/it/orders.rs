@@ -2,7 +2,7 @@
 
 use crosstie_app::SendOutcome;
 use crosstie_domain::access::AuthContext;
-use crosstie_store::integration::{ClaimedEffect, EffectOutcome};
+use crosstie_store::integration::{ClaimedEffect, EffectOutcome, EffectStatus, effects};
 use crosstie_sync::Connections;
 use serde_json::{Value as Json, json};
 
@@ -45,6 +45,8 @@ async fn a_refused_order_is_not_billed_and_can_be_sent_again_under_its_key() {
         let refused = SendOutcome::NotDone(EffectOutcome::Rejected { code, message });
         assert!(!end_effect(&graph, &refused).await.outcome_unknown, "nothing was sent before");
         assert_eq!(order(&graph, &id).await["status"], "REJECTED");
+        let listed = async |status| effects(graph.app.store(), Some(status), 10).await.expect("listed").len();
+        assert_eq!((listed(EffectStatus::Rejected).await, listed(EffectStatus::Done).await), (1, 0));
 
         let accept = || json!({ "milestoneId": milestone });
         let accepted = graph.decide(AuthContext::system(), "acceptMilestone", "milestone { id }", accept()).await;

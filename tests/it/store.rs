@@ -299,7 +299,7 @@ async fn an_effect_is_asked_for_once() {
         ask(&store, billing, &asked).await.expect("asked");
         let again = ask(&store, billing, &asked).await;
         assert!(matches!(again, Err(StoreError::Conflict)), "{again:?}");
-        let kept = effects(&store, 10).await.expect("effects can be read");
+        let kept = effects(&store, None, 10).await.expect("effects can be read");
         assert_eq!(kept.len(), 1);
         assert_eq!(kept[0].status, EffectStatus::Waiting);
     })
@@ -349,7 +349,7 @@ async fn an_effect_that_was_sent_and_never_ended_is_taken_up_as_unknown() {
         let late = done(&other, &second).await;
         assert!(matches!(late, Err(StoreError::Conflict)), "{late:?}");
         done(&store, &third).await.expect("done");
-        let kept = effects(&store, 10).await.expect("effects can be read");
+        let kept = effects(&store, None, 10).await.expect("effects can be read");
         assert_eq!((kept[0].status, kept[0].remote_id.as_deref()), (EffectStatus::Done, Some("x_1")));
         assert!(claim_effect(&store).await.is_none());
     })

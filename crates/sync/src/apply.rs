@@ -196,7 +196,7 @@ pub(crate) async fn apply_singly(
                     MappedRow::Bad { remote_id, raw, .. } => (remote_id.clone(), raw),
                 };
                 let tx = app.store().begin().await?;
-                let why = error.to_fault().to_string();
+                let why = describe(&error);
                 park(&tx, connection, row.entity, (remote_id, UNSTORABLE.to_owned(), why, raw)).await?;
                 tx.commit().await?;
                 applied.add(Applied { parked: 1, subject_parked: !row.is_reference, ..Applied::default() });

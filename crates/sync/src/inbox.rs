@@ -44,6 +44,8 @@ const NOBODY: Scheme = Scheme::HmacSha256 {
     tolerance_ms: 300_000,
 };
 
+/// How often a record is read in one try, when something newer came by another way meanwhile.
+const READINGS: usize = 2;
 /// Tries after which an event that cannot be applied waits for a person.
 const POISON_AFTER: i32 = 3;
 
@@ -121,7 +123,7 @@ impl Engine {
         event: &ClaimedEvent,
     ) -> Result<Option<EventOutcome>, ApplyError> {
         let Some(reader) = reader(connection, event.entity) else { return Err(Fault::Unsupported.into()) };
-        loop {
+        for _ in 0..READINGS {
             let asked_at = self.app.store().now();
             let row = reader.read_one(&connection.net, &event.remote_id).await?;
             let rows = with_references(&self.app, connection, (event.entity, asked_at), vec![row]).await?;
@@ -140,6 +142,8 @@ impl Engine {
             tx.commit().await?;
             return Ok(None);
         }
+        // Something keeps bringing newer states, or another process's clock is ahead of this one's.
+        Err(Fault::Stale.into())
     }
 
     fn after_fault(&self, event: &ClaimedEvent, fault: &Fault) -> EventOutcome {

@@ -8,9 +8,6 @@ use crosstie_store::integration::{EffectRow, EffectStatus, effects};
 use super::{CommandError, ConfigArgs, no_such, word};
 use crate::hub::open;
 
-/// How many of the newest effects are looked through for those of one status.
-const LOOKED_THROUGH: i64 = 100_000;
-
 const STATUSES: [(EffectStatus, &str); 4] = [
     (EffectStatus::Waiting, "WAITING"),
     (EffectStatus::Sent, "SENT"),
@@ -54,11 +51,8 @@ pub(super) async fn run(command: OutboxCommand) -> Result<ExitCode, CommandError
 
 async fn list(config: &ConfigArgs, status: Option<EffectStatus>, limit: u32) -> Result<ExitCode, CommandError> {
     let (app, _) = open(&config.load()?).await?;
-    let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
-    let looked_through = if status.is_some() { LOOKED_THROUGH } else { i64::from(limit) };
-    let all = effects(app.store(), looked_through).await?;
-    for effect in all.iter().filter(|effect| status.is_none_or(|status| status == effect.status)).take(wanted) {
-        println!("{}", line(effect));
+    for effect in effects(app.store(), status, limit.into()).await? {
+        println!("{}", line(&effect));
     }
     Ok(ExitCode::SUCCESS)
 }

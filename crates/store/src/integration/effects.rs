@@ -97,14 +97,18 @@ struct ListRow {
     error_code: Option<String>,
 }
 
-/// The newest effects, at most so many.
+/// The newest effects, of all or of one status, at most so many.
 ///
 /// # Errors
 /// As the database.
-pub async fn effects(db: &impl Reads, limit: i64) -> Result<Vec<EffectRow>, StoreError> {
-    let sql =
-        "SELECT effect_key, status, attempts, remote_id, error_code FROM effects ORDER BY outbox_id DESC LIMIT $1";
-    let rows: Vec<ListRow> = db.connection().all(sql, vec![limit.into()]).await?;
+pub async fn effects(db: &impl Reads, status: Option<EffectStatus>, limit: i64) -> Result<Vec<EffectRow>, StoreError> {
+    let only = if status.is_some() { "WHERE status = $2 " } else { "" };
+    let sql = format!(
+        "SELECT effect_key, status, attempts, remote_id, error_code FROM effects {only}ORDER BY outbox_id DESC LIMIT $1"
+    );
+    let mut values = vec![limit.into()];
+    values.extend(status.map(|status| codec::text(&status).into()));
+    let rows: Vec<ListRow> = db.connection().all(&sql, values).await?;
     rows.into_iter()
         .map(|row| {
             Ok(EffectRow {
