@@ -47,6 +47,8 @@ pub enum Permission {
     BillingRead,
     /// See connections, synchronization runs and inbound events.
     IntegrationRead,
+    /// Keep the border to other systems: replay, refresh, decide conflicts, link records, subscribe systems.
+    IntegrationWrite,
     /// Read the schema: introspection, SDL, GraphiQL.
     SchemaRead,
     /// Manage persons and tokens.
@@ -55,13 +57,14 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission with its written form.
-    pub const ALL: [(Self, &'static str); 8] = [
+    pub const ALL: [(Self, &'static str); 9] = [
         (Self::PipelineRead, "pipeline:read"),
         (Self::ContractsRead, "contracts:read"),
         (Self::ContractsWrite, "contracts:write"),
         (Self::DeliveryWrite, "delivery:write"),
         (Self::BillingRead, "billing:read"),
         (Self::IntegrationRead, "integration:read"),
+        (Self::IntegrationWrite, "integration:write"),
         (Self::SchemaRead, "schema:read"),
         (Self::AccessAdmin, "access:admin"),
     ];
@@ -125,8 +128,8 @@ impl Role {
     /// What a bearer of this role may do.
     pub fn permissions(self) -> &'static [Permission] {
         use Permission::{
-            AccessAdmin, BillingRead, ContractsRead, ContractsWrite, DeliveryWrite, IntegrationRead, PipelineRead,
-            SchemaRead,
+            AccessAdmin, BillingRead, ContractsRead, ContractsWrite, DeliveryWrite, IntegrationRead, IntegrationWrite,
+            PipelineRead, SchemaRead,
         };
         match self {
             Self::Admin => &[
@@ -136,6 +139,7 @@ impl Role {
                 DeliveryWrite,
                 BillingRead,
                 IntegrationRead,
+                IntegrationWrite,
                 SchemaRead,
                 AccessAdmin,
             ],
@@ -146,7 +150,9 @@ impl Role {
             Self::Sales => &[PipelineRead, ContractsRead, ContractsWrite, SchemaRead],
             Self::Finance => &[PipelineRead, ContractsRead, BillingRead, SchemaRead],
             Self::Csm | Self::Viewer => &[PipelineRead, ContractsRead, SchemaRead],
-            Self::IntegrationEngineer => &[PipelineRead, ContractsRead, BillingRead, IntegrationRead, SchemaRead],
+            Self::IntegrationEngineer => {
+                &[PipelineRead, ContractsRead, BillingRead, IntegrationRead, IntegrationWrite, SchemaRead]
+            }
         }
     }
 

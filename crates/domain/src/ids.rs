@@ -142,6 +142,12 @@ pub mod kind {
         DomainEvent = "evt",
         Outbox = "obx",
         Parked = "prk",
+        Job = "job",
+        Conflict = "cfl",
+        IdentityEvent = "ide",
+        Exchange = "xch",
+        WebhookSubscription = "whs",
+        WebhookDelivery = "whd",
     }
 }
 
@@ -177,3 +183,15 @@ pub type DomainEventId = Id<kind::DomainEvent>;
 pub type OutboxId = Id<kind::Outbox>;
 /// Identifies one row of a vendor that could not be applied and waits.
 pub type ParkedId = Id<kind::Parked>;
+/// Identifies a job that an operator asked for: a replay, a refresh, a mapping of history anew.
+pub type JobId = Id<kind::Job>;
+/// Identifies a conflict between systems about one field of a record.
+pub type ConflictId = Id<kind::Conflict>;
+/// Identifies a decision about which records of other systems a record of the hub is.
+pub type IdentityEventId = Id<kind::IdentityEvent>;
+/// Identifies one exchange with another system: a request and its answer.
+pub type ExchangeId = Id<kind::Exchange>;
+/// Identifies a subscription by which another system hears of changes.
+pub type WebhookSubscriptionId = Id<kind::WebhookSubscription>;
+/// Identifies one delivery to such a system.
+pub type WebhookDeliveryId = Id<kind::WebhookDelivery>;

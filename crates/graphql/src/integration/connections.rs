@@ -1,0 +1,98 @@
+//! Connected systems.
+
+use async_graphql::{ID, InputObject, Object};
+use crosstie_domain::{
+    access::{Permission, Sensitivity},
+    integration::ConnectionRecord,
+};
+use crosstie_store::{
+    Condition,
+    integration::{self, ConnectionColumn},
+};
+
+use crate::{
+    access::sensitivity,
+    edge::Item,
+    error::ApiError,
+    filter::{Comparison, Filter, IdFilter, Joined, TextFilter},
+    listing::{Node, listed, order_fields},
+};
+
+/// A connected system.
+#[derive(Clone)]
+pub(crate) struct ConnectedSystem(pub(crate) Item<ConnectionRecord>);
+
+impl From<Item<ConnectionRecord>> for ConnectedSystem {
+    fn from(item: Item<ConnectionRecord>) -> Self {
+        Self(item)
+    }
+}
+
+impl Node for ConnectedSystem {
+    type Record = ConnectionRecord;
+    const NAME: &'static str = "ConnectedSystem";
+    // Whoever sees a value may know which system it came from, and which one a statement of work can be billed through.
+    const PERMISSION: Permission = Permission::PipelineRead;
+}
+
+/// A connection to another system.
+#[Object(directive = sensitivity::apply(Sensitivity::Internal))]
+impl ConnectedSystem {
+    #[graphql(flatten)]
+    async fn record(&self) -> &ConnectionRecord {
+        &self.0
+    }
+
+    /// Identifies the connection.
+    pub(crate) async fn id(&self) -> ID {
+        self.0.id.into()
+    }
+}
+
+/// Which connected systems to list. All conditions must hold.
+#[derive(InputObject)]
+pub(crate) struct ConnectedSystemFilter {
+    /// The identifier.
+    id: Option<IdFilter>,
+    /// The name by which it is configured.
+    name: Option<TextFilter>,
+    /// Which connector serves it.
+    connector: Option<TextFilter>,
+    /// All of these hold.
+    and: Option<Vec<ConnectedSystemFilter>>,
+    /// At least one of these holds.
+    or: Option<Vec<ConnectedSystemFilter>>,
+    /// This does not hold.
+    not: Option<Box<ConnectedSystemFilter>>,
+}
+
+impl Filter for ConnectedSystemFilter {
+    type Column = ConnectionColumn;
+
+    fn own(&self, conditions: &mut Vec<Condition<ConnectionColumn>>) -> Result<(), ApiError> {
+        self.id.compare(ConnectionColumn::Id, conditions)?;
+        self.name.compare(ConnectionColumn::Name, conditions)?;
+        self.connector.compare(ConnectionColumn::Connector, conditions)
+    }
+
+    fn joined(&self) -> Joined<'_, Self> {
+        Joined { and: self.and.as_ref(), or: self.or.as_ref(), not: self.not.as_deref() }
+    }
+}
+
+order_fields! {
+    /// What connected systems are ordered by.
+    ConnectedSystemOrderField as "ConnectedSystemOrder" of ConnectionColumn;
+    /// The identifier; connections that came later have larger ones.
+    Id text,
+    /// The name by which it is configured.
+    Name text,
+    /// Which connector serves it.
+    Connector text,
+}
+
+listed! {
+    ConnectionQueries of ConnectedSystem filtered by ConnectedSystemFilter, ordered by ConnectedSystemOrderField;
+    "The connected systems." connections from integration::connections;
+    "One connected system; null when there is none that you may see." connection from integration::connections_by_ids;
+}

@@ -1,0 +1,121 @@
+//! Events that other systems sent.
+
+use async_graphql::{Context, ID, InputObject, Object, Result};
+use crosstie_domain::{
+    access::{Permission, Sensitivity},
+    integration::{InboundEventRecord, InboundStatus},
+};
+use crosstie_store::{
+    Condition,
+    integration::{self, InboundColumn, connections_by_ids},
+};
+
+use super::ConnectedSystem;
+use crate::{
+    access::{access, sensitivity},
+    edge::{Item, keyed},
+    error::ApiError,
+    filter::{Choice, ChoiceFilter, Comparison, DateTimeFilter, Filter, IdFilter, Joined, TextFilter},
+    listing::{Node, listed, order_fields},
+};
+
+/// An inbound event.
+#[derive(Clone)]
+pub(crate) struct InboundEvent(pub(crate) Item<InboundEventRecord>);
+
+impl From<Item<InboundEventRecord>> for InboundEvent {
+    fn from(item: Item<InboundEventRecord>) -> Self {
+        Self(item)
+    }
+}
+
+impl Node for InboundEvent {
+    type Record = InboundEventRecord;
+    const NAME: &'static str = "InboundEvent";
+    const PERMISSION: Permission = Permission::IntegrationRead;
+}
+
+/// One event that another system sent by webhook.
+#[Object(directive = sensitivity::apply(Sensitivity::Internal))]
+impl InboundEvent {
+    #[graphql(flatten)]
+    async fn record(&self) -> &InboundEventRecord {
+        &self.0
+    }
+
+    /// Identifies the event.
+    pub(crate) async fn id(&self) -> ID {
+        self.0.id.into()
+    }
+
+    /// The system that sent it.
+    async fn connection(&self, ctx: &Context<'_>) -> Result<Option<ConnectedSystem>> {
+        let found = access(ctx, ConnectedSystem::PERMISSION)?;
+        let connection = self.0.one(
+            "connection",
+            |event| Some(event.connection_id),
+            |ids| async move {
+                Ok(keyed(connections_by_ids(found.store, found.rows, &ids).await?, |connection| connection.id))
+            },
+        );
+        Ok(connection.await?.map(ConnectedSystem))
+    }
+}
+
+impl Choice for InboundStatus {
+    const FILTER: &'static str = "InboundStatusFilter";
+}
+
+/// Which inbound events to list. All conditions must hold.
+#[derive(InputObject)]
+pub(crate) struct InboundEventFilter {
+    /// The identifier.
+    id: Option<IdFilter>,
+    /// The connection that it came through.
+    connection_id: Option<IdFilter>,
+    /// How it stands.
+    status: Option<ChoiceFilter<InboundStatus>>,
+    /// What the sender calls this kind of event.
+    event_type: Option<TextFilter>,
+    /// When it was stored here.
+    received_at: Option<DateTimeFilter>,
+    /// All of these hold.
+    and: Option<Vec<InboundEventFilter>>,
+    /// At least one of these holds.
+    or: Option<Vec<InboundEventFilter>>,
+    /// This does not hold.
+    not: Option<Box<InboundEventFilter>>,
+}
+
+impl Filter for InboundEventFilter {
+    type Column = InboundColumn;
+
+    fn own(&self, conditions: &mut Vec<Condition<InboundColumn>>) -> Result<(), ApiError> {
+        self.id.compare(InboundColumn::Id, conditions)?;
+        self.connection_id.compare(InboundColumn::Connection, conditions)?;
+        self.status.compare(InboundColumn::Status, conditions)?;
+        self.event_type.compare(InboundColumn::EventType, conditions)?;
+        self.received_at.compare(InboundColumn::ReceivedAt, conditions)
+    }
+
+    fn joined(&self) -> Joined<'_, Self> {
+        Joined { and: self.and.as_ref(), or: self.or.as_ref(), not: self.not.as_deref() }
+    }
+}
+
+order_fields! {
+    /// What inbound events are ordered by.
+    InboundEventOrderField as "InboundEventOrder" of InboundColumn;
+    /// The identifier; events that came later have larger ones.
+    Id text,
+    /// How it stands, by the letters of the status.
+    Status text,
+    /// When it was stored here.
+    ReceivedAt number,
+}
+
+listed! {
+    InboundEventQueries of InboundEvent filtered by InboundEventFilter, ordered by InboundEventOrderField;
+    "The events that other systems sent." inbound_events from integration::inbound_events;
+    "One inbound event; null when there is none that you may see." inbound_event from integration::inbound_events_by_ids;
+}
