@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod m0001_first;
+mod m0004_webhooks;
 mod sql;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -12,7 +13,7 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_first::Migration)]
+        vec![Box::new(m0001_first::Migration), Box::new(m0004_webhooks::Migration)]
     }
 }
 

@@ -1,6 +1,7 @@
 //! Journeys through the real server, and the rules that the workspace holds itself to.
 
 mod access;
+mod alerts;
 mod api;
 mod arrows;
 mod command_line;

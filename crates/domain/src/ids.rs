@@ -148,6 +148,7 @@ pub mod kind {
         Exchange = "xch",
         WebhookSubscription = "whs",
         WebhookDelivery = "whd",
+        Alert = "alr",
     }
 }
 
@@ -195,3 +196,5 @@ pub type ExchangeId = Id<kind::Exchange>;
 pub type WebhookSubscriptionId = Id<kind::WebhookSubscription>;
 /// Identifies one delivery to such a system.
 pub type WebhookDeliveryId = Id<kind::WebhookDelivery>;
+/// Identifies an alert: something at the border to other systems that a person should know of.
+pub type AlertId = Id<kind::Alert>;

@@ -18,7 +18,7 @@ use crate::{
     delivery::Milestone,
     edge::level,
     error::ApiError,
-    integration::{ConnectedSystem, InboundEvent, ParkedRow, SyncRun},
+    integration::{Alert, ConnectedSystem, InboundEvent, ParkedRow, SyncRun},
     listing::Node as _,
     pipeline::{Account, Opportunity},
 };
@@ -50,6 +50,8 @@ pub(crate) enum Node {
     InboundEvent(InboundEvent),
     /// A parked row.
     ParkedRow(ParkedRow),
+    /// An alert.
+    Alert(Alert),
 }
 
 /// The types that have nodes, by the prefix of their identifiers.
@@ -75,6 +77,8 @@ pub(crate) enum NodeType {
     InboundEvent,
     /// A parked row.
     ParkedRow,
+    /// An alert.
+    Alert,
 }
 
 impl From<Entity> for NodeType {
@@ -86,6 +90,7 @@ impl From<Entity> for NodeType {
             Entity::Milestone => Self::Milestone,
             Entity::ServiceOrder => Self::ServiceOrder,
             Entity::Invoice => Self::Invoice,
+            Entity::Alert => Self::Alert,
         }
     }
 }
@@ -104,6 +109,7 @@ impl NodeType {
             (Id::<kind::SyncRun>::PREFIX, Self::SyncRun),
             (Id::<kind::InboundEvent>::PREFIX, Self::InboundEvent),
             (Id::<kind::Parked>::PREFIX, Self::ParkedRow),
+            (Id::<kind::Alert>::PREFIX, Self::Alert),
         ];
         types.into_iter().find(|(known, _)| *known == prefix).map(|(_, node_type)| node_type)
     }
@@ -121,6 +127,7 @@ impl NodeType {
             Self::SyncRun => SyncRun::PERMISSION,
             Self::InboundEvent => InboundEvent::PERMISSION,
             Self::ParkedRow => ParkedRow::PERMISSION,
+            Self::Alert => Alert::PERMISSION,
         }
     }
 }
@@ -158,6 +165,7 @@ pub(crate) async fn load_for(
         NodeType::SyncRun => of_type!(SyncRun from integration::sync_runs_by_ids),
         NodeType::InboundEvent => of_type!(InboundEvent from integration::inbound_events_by_ids),
         NodeType::ParkedRow => of_type!(ParkedRow from integration::parked_rows_by_ids),
+        NodeType::Alert => of_type!(Alert from integration::alerts_by_ids),
     })
 }
 

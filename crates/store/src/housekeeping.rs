@@ -22,6 +22,8 @@ const AHEAD: i32 = 2;
 const PAYLOAD_DAYS: i64 = 90;
 /// How long finished runs are kept after their end.
 const RUN_DAYS: i64 = 90;
+/// How long alerts are kept after they closed.
+const ALERT_DAYS: i64 = 90;
 /// How long changes are kept for subscribers who were away.
 const CHANGE_DAYS: i64 = 90;
 /// Rows that go in one transaction: few, so that nobody waits long behind it.
@@ -32,7 +34,7 @@ const DAY_MS: i64 = 86_400_000;
 impl Store {
     /// Makes this month's and the coming months' partitions, and lets go of what was kept long enough: idempotency
     /// keys and inbox keys that have run out (inbox keys after 30 days; those of events about money never), the bodies
-    /// of webhooks, finished runs and placed changes after 90 days. The key and the body of an event stay while it
+    /// of webhooks, finished runs, closed alerts and placed changes after 90 days. The key and the body of an event stay while it
     /// waits, is tried again or is parked; the intent of an effect stays until the effect is done. Doing it again
     /// changes nothing.
     ///
@@ -59,6 +61,7 @@ impl Store {
         self.delete(("idempotency_keys", "principal, idempotency_key"), "expires_at <= $1", now.micros()).await?;
         self.delete(("inbox_keys", "connection_id, dedupe_key"), &keys, now.micros()).await?;
         self.delete(("sync_runs", "id"), "finished_at < $1", ago(RUN_DAYS)).await?;
+        self.delete(("alerts", "id"), "closed_at < $1", ago(ALERT_DAYS)).await?;
         self.delete(("inbound_payloads", "id, received_at"), &payloads, ago(PAYLOAD_DAYS)).await?;
         while self.forget_changes(ago(CHANGE_DAYS)).await? {}
         Ok(())

@@ -152,6 +152,7 @@ impl Connections {
         for (record, _) in known.rows {
             if record.enabled && !self.by_id.contains_key(&record.id) {
                 let updated_at = tx.now();
+                tx.close_alerts_of(record.id).await?;
                 tx.save_connection(&ConnectionRecord { enabled: false, updated_at, ..record }).await?;
             }
         }

@@ -1,6 +1,6 @@
 //! The engine: which loops run, and how they stop.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use crosstie_app::App;
 use crosstie_domain::integration::RunTrigger;
@@ -17,6 +17,8 @@ const IDLE: Duration = Duration::from_millis(100);
 const AFTER_ERROR: Duration = Duration::from_secs(1);
 /// How often the store's house is kept.
 const HOUSE: Duration = Duration::from_secs(6 * 3_600);
+/// How often alerts are looked at.
+const WATCH: Duration = Duration::from_secs(2);
 /// Workers that read what webhooks point at.
 const INBOX_WORKERS: usize = 4;
 /// Workers that send effects.
@@ -61,6 +63,7 @@ impl Engine {
         }
         running.spawn(Arc::clone(self).relay_loop(running.stop.clone()));
         running.spawn(Arc::clone(self).house_loop(running.stop.clone()));
+        running.spawn(Arc::clone(self).alert_loop(running.stop.clone()));
         running.spawn(Arc::clone(self).retry_parked_once(running.stop.clone()));
         for connection in self.connections.all() {
             for declared in connection.reads() {
@@ -121,6 +124,20 @@ impl Engine {
             let pause = match self.app.store().keep_house().await {
                 Ok(()) => HOUSE,
                 Err(error) => after(&error, "the house cannot be kept").max(AFTER_ERROR),
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    async fn alert_loop(self: Arc<Self>, stop: CancellationToken) {
+        let mut shown = BTreeSet::new();
+        while !stop.is_cancelled() {
+            let pause = match self.watch(&mut shown).await {
+                Ok(()) => WATCH,
+                Err(error) => after(&error, "alerts cannot be looked at").max(AFTER_ERROR),
             };
             tokio::select! {
                 () = stop.cancelled() => {}

@@ -15,6 +15,7 @@ use tracing::{info, warn};
 
 use crate::{
     Connection, Engine,
+    alerts::{note_fault, note_success},
     apply::{ApplyError, Because, apply, is_usable_id, reader, with_references},
     heartbeat::{LEASE_MS, while_held},
     schedule::next_try,
@@ -84,6 +85,7 @@ impl Engine {
     /// Takes the next due event and applies it. Returns whether there was one.
     pub(crate) async fn process_event(&self) -> Result<bool, StoreError> {
         let Some(event) = self.app.store().claim_event(LEASE_MS).await? else { return Ok(false) };
+        let mut met = None;
         let outcome = match self.connections.get(event.connection_id) {
             None => {
                 let message = "The connection is not configured any more.".to_owned();
@@ -91,7 +93,10 @@ impl Engine {
             }
             Some(connection) => match self.read_and_apply_held(connection, &event).await {
                 Ok(outcome) => outcome,
-                Err(error) => Some(self.after_fault(&event, &error.to_fault())),
+                Err(error) => {
+                    let (_, fault) = met.insert((connection, error.to_fault()));
+                    Some(self.after_fault(&event, fault))
+                }
             },
         };
         if let Some(outcome) = outcome {
@@ -101,6 +106,9 @@ impl Engine {
             }
             let tx = self.app.store().begin().await?;
             tx.event_ended(&event, &outcome).await?;
+            if let Some((connection, fault)) = &met {
+                note_fault(&tx, connection, fault).await?;
+            }
             tx.commit().await?;
         }
         Ok(true)
@@ -139,6 +147,7 @@ impl Engine {
                 EventOutcome::Processed
             };
             tx.event_ended(event, &outcome).await?;
+            note_success(&tx, connection).await?;
             tx.commit().await?;
             return Ok(None);
         }

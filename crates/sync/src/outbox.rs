@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use crate::{
     Connection, Engine,
+    alerts::{note_fault, note_success},
     apply::{ApplyError, apply_answer},
     heartbeat::{LEASE_MS, while_held},
     schedule::next_try,
@@ -38,6 +39,9 @@ impl Engine {
                 let tx = self.app.store().begin().await?;
                 let ended = self.app.effect_ended(&tx, &effect, &SendOutcome::NotDone(outcome)).await;
                 ended.map_err(|AppError::Store(error)| error)?;
+                if let Some(connection) = self.connections.get(effect.connection_id) {
+                    note_fault(&tx, connection, &fault).await?;
+                }
                 tx.commit().await?;
                 let key = effect.key.as_str();
                 warn!(effect.key = key, effect.code = fault.code(), error = %fault, "an effect is not done");
@@ -104,8 +108,11 @@ impl Engine {
             asked_at: *asked_at,
         };
         self.app.effect_ended(&tx, effect, &outcome).await?;
-        if let (Some(claim), Some(connection)) = (&written.claim, self.connections.get(effect.connection_id)) {
-            apply_answer(&self.app, &tx, connection, (*asked_at, &written.remote_id, claim)).await?;
+        if let Some(connection) = self.connections.get(effect.connection_id) {
+            if let Some(claim) = &written.claim {
+                apply_answer(&self.app, &tx, connection, (*asked_at, &written.remote_id, claim)).await?;
+            }
+            note_success(&tx, connection).await?;
         }
         Ok(tx.commit().await?)
     }

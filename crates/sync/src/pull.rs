@@ -15,6 +15,7 @@ use tracing::{info, warn};
 
 use crate::{
     Connection, Engine,
+    alerts::{note_fault, note_success},
     apply::{Applied, ApplyError, Because, apply, apply_singly, with_references},
     heartbeat::{LEASE_MS, while_held},
     schedule::next_try,
@@ -177,6 +178,7 @@ impl Engine {
         }
         tx.save_cursor(&next.cursor).await?;
         tx.save_run(&next.run).await?;
+        note_success(&tx, reading.connection).await?;
         Ok(tx.commit().await?)
     }
 
@@ -213,6 +215,7 @@ impl Engine {
             tx.save_cursor(&cursor).await?;
         }
         tx.save_run(run).await?;
+        note_fault(&tx, reading.connection, &fault).await?;
         tx.commit().await?;
         warn!(
             run.id = %run.id, connection.name = %reading.connection.record.name, run.entity = run.entity.as_str(),

@@ -10,13 +10,13 @@ use crosstie_domain::{
     access::{AuthContext, RowScope},
     billing::InvoiceLineRecord,
     ids::{ConnectionId, InvoiceId},
-    integration::{AssertedField, Assertion, Entity, RunStatus, RunTrigger, SyncRunRecord},
+    integration::{AlertKey, AlertKind, AssertedField, Assertion, Entity, RunStatus, RunTrigger, SyncRunRecord},
     pipeline::AccountRecord,
 };
 use crosstie_graphql::gateway::{Envelope, Gateway};
 use crosstie_store::{
     Condition, Direction, PageRequest, Span, Store,
-    integration::{ArrivedDelivery, ArrivedEvent, InboxWriter, ParkedColumn, ParkedRow, parked_rows},
+    integration::{ArrivedDelivery, ArrivedEvent, InboxWriter, ParkedColumn, ParkedRow, open_alerts, parked_rows},
 };
 use futures::StreamExt;
 use serde_json::{Value as Json, json};
@@ -33,6 +33,7 @@ pub(crate) struct Graph {
     run: String,
     event: String,
     parked: String,
+    alert: String,
 }
 
 /// The graph over a new small organization in this database.
@@ -100,6 +101,14 @@ async fn save_parked(store: &Store, connection_id: ConnectionId) -> String {
     page.rows.first().expect("it is there").0.id.to_string()
 }
 
+async fn save_alert(store: &Store, connection_id: ConnectionId) -> String {
+    let tx = store.begin().await.expect("a transaction begins");
+    let key = AlertKey::connection(AlertKind::ItemsParked, connection_id);
+    assert!(tx.raise_alert(&key, 1, "A row waits.").await.expect("the alert is raised"));
+    tx.commit().await.expect("it commits");
+    open_alerts(store).await.expect("alerts can be read")[0].id.to_string()
+}
+
 /// What billing said of an invoice: one line of it, and its total, which it wrote in an odd way.
 async fn save_invoice_details(store: &Store, connection_id: ConnectionId, invoice: InvoiceId) {
     let tx = store.begin().await.expect("a transaction begins");
@@ -149,8 +158,9 @@ impl Graph {
         save_invoice_details(store, billing, ours.invoice).await;
         let (run, event) = (save_run(store, billing).await, save_event(store, billing).await);
         let parked = save_parked(store, billing).await;
+        let alert = save_alert(store, billing).await;
         let gateway = crosstie_graphql::gateway(app.clone());
-        Self { app, gateway, billing, accounts, sold: [ours, theirs], run, event, parked }
+        Self { app, gateway, billing, accounts, sold: [ours, theirs], run, event, parked, alert }
     }
 
     /// The identifier of the one of ours of a type that has nodes.
@@ -167,6 +177,7 @@ impl Graph {
             "SyncRun" => self.run.clone(),
             "InboundEvent" => self.event.clone(),
             "ParkedRow" => self.parked.clone(),
+            "Alert" => self.alert.clone(),
             other => panic!("there is no {other} here"),
         }
     }
@@ -194,8 +205,9 @@ impl Graph {
             "syncRun" => json!({ "id": self.run }),
             "inboundEvent" => json!({ "id": self.event }),
             "parkedRow" => json!({ "id": self.parked }),
+            "alert" => json!({ "id": self.alert }),
             "accounts" | "opportunities" | "sows" | "serviceOrders" | "invoices" | "connections" | "syncRuns"
-            | "inboundEvents" | "parkedRows" => json!({ "first": 10 }),
+            | "inboundEvents" | "parkedRows" | "alerts" => json!({ "first": 10 }),
             "viewer" => json!({}),
             "entityChanged" => json!({ "after": "0" }),
             "createSow" => json!({ "input": self.draft(sold) }),

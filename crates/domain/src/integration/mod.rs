@@ -1,5 +1,7 @@
 //! The hub and the systems around it: connections, what they claim, what is asked of them, and how each run went.
 
+mod alerts;
+
 use std::collections::BTreeMap;
 
 use async_graphql::{Enum, SimpleObject};
@@ -15,6 +17,8 @@ use crate::{
     pipeline::{AccountClaim, OpportunityClaim},
     time::Instant,
 };
+
+pub use alerts::{AlertKey, AlertKind, AlertRecord, AlertState};
 
 /// The kinds of record that cross the border to other systems.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Enum, Serialize, Deserialize)]
@@ -32,17 +36,20 @@ pub enum Entity {
     ServiceOrder,
     /// An invoice.
     Invoice,
+    /// An alert of the hub itself; no other system holds any.
+    Alert,
 }
 
 impl Entity {
     /// Every kind with its written form.
-    pub const ALL: [(Self, &'static str); 6] = [
+    pub const ALL: [(Self, &'static str); 7] = [
         (Self::Account, "account"),
         (Self::Opportunity, "opportunity"),
         (Self::Sow, "sow"),
         (Self::Milestone, "milestone"),
         (Self::ServiceOrder, "service_order"),
         (Self::Invoice, "invoice"),
+        (Self::Alert, "alert"),
     ];
 
     /// The written form, as kept in the database and in logs.

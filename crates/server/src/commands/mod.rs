@@ -1,5 +1,6 @@
 //! What the command line does, one file for each subject.
 
+mod alert;
 mod connection;
 mod inbox;
 mod outbox;
@@ -55,6 +56,9 @@ enum Command {
     /// Look at what is asked of other systems, and ask again
     #[command(subcommand)]
     Outbox(outbox::OutboxCommand),
+    /// Look at what a person should know of
+    #[command(subcommand)]
+    Alert(alert::AlertCommand),
 }
 
 /// Where the configuration is.
@@ -106,6 +110,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Sync(command) => sync::run(command).await,
         Command::Inbox(command) => inbox::run(command).await,
         Command::Outbox(command) => outbox::run(command).await,
+        Command::Alert(command) => alert::run(command).await,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Connections and everything that keeps the hub true to the systems behind them.
 
+mod alerts;
 mod connections;
 mod effects;
 mod events;
@@ -12,6 +13,7 @@ mod parked;
 mod replay;
 mod runs;
 
+pub use alerts::{AlertColumn, Waiting, alerts, alerts_by_ids, open_alerts, waiting_for_a_person};
 pub use connections::{ConnectionColumn, connection_by_name, connections, connections_by_ids};
 pub use effects::{ClaimedEffect, EffectOutcome, EffectRow, EffectStatus, effects};
 pub use events::{ClaimedEvent, EventOutcome, InboundColumn, inbound_events, inbound_events_by_ids};
