@@ -2,6 +2,7 @@
 
 mod m0001_first;
 mod m0004_webhooks;
+mod m0005_secrets;
 mod sql;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -13,7 +14,7 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_first::Migration), Box::new(m0004_webhooks::Migration)]
+        vec![Box::new(m0001_first::Migration), Box::new(m0004_webhooks::Migration), Box::new(m0005_secrets::Migration)]
     }
 }
 

@@ -12,6 +12,7 @@ mod orders;
 mod paging;
 mod runs;
 mod scope;
+mod secrets;
 mod store;
 mod subscription;
 mod support;

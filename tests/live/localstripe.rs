@@ -30,11 +30,9 @@ impl LocalStripe {
             name: "stripe".to_owned(),
             connector: "stripe".to_owned(),
             base_url: Some(self.url.clone()),
-            arms: vec![],
             token: Some(self.key.clone()),
-            oauth: None,
             webhook_secrets: vec![SECRET.to_owned()],
-            settings: serde_json::Map::new(),
+            ..ConnectionConfig::default()
         }
     }
 

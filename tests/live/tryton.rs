@@ -40,9 +40,8 @@ impl Tryton {
             base_url: Some(self.url.clone()),
             arms: vec![Arm::Crm, Arm::Billing],
             token: Some(self.key.clone()),
-            oauth: None,
-            webhook_secrets: vec![],
             settings: self.settings.clone(),
+            ..ConnectionConfig::default()
         }
     }
 

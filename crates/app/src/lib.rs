@@ -7,7 +7,10 @@ mod contracts;
 mod delivery;
 mod idempotency;
 mod ingest;
+pub mod secrets;
 mod system_clock;
+
+use std::sync::Arc;
 
 use crosstie_domain::Refusals;
 use crosstie_store::{Store, StoreError};
@@ -24,6 +27,7 @@ pub use system_clock::SystemClock;
 pub struct App {
     store: Store,
     changes: ChangeFeed,
+    keyring: Option<Arc<secrets::Keyring>>,
 }
 
 /// What a person asked for: done, or refused with every reason why.
@@ -38,9 +42,9 @@ pub enum AppError {
 }
 
 impl App {
-    /// The use cases over a store.
+    /// The use cases over a store, without master keys: see [`App::with_keyring`].
     pub fn new(store: Store) -> Self {
-        Self { store, changes: ChangeFeed::default() }
+        Self { store, changes: ChangeFeed::default(), keyring: None }
     }
 
     /// The store, for plain reads.

@@ -10,6 +10,7 @@ pub mod money;
 pub mod pipeline;
 pub mod refusal;
 mod scalar;
+pub mod secrets;
 pub mod time;
 
 pub use ids::Id;

@@ -1,11 +1,15 @@
 //! Configuration: one TOML file, overridden by environment variables. The one home of `std::env::var`.
 
-use std::{collections::HashSet, path::Path};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
 
 use crosstie_domain::integration::Arm;
 use serde::Deserialize;
 use url::Url;
 
+pub use crate::credentials::SecretKind;
 use crate::database::is_in_memory;
 
 /// How the hub is set up.
@@ -25,6 +29,9 @@ pub struct Config {
     /// The database.
     #[serde(default)]
     pub database: Database,
+    /// The master keys, with which secrets are kept in the database.
+    #[serde(default)]
+    pub secrets: SecretsConfig,
     /// The systems around the hub.
     #[serde(default)]
     pub connections: Vec<ConnectionConfig>,
@@ -39,8 +46,26 @@ pub struct Database {
     pub url: String,
 }
 
+/// The master keys.
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretsConfig {
+    /// A file with a key of 32 bytes in base64 on each line; the first one seals, all of them open.
+    pub key_file: Option<PathBuf>,
+    /// The keys themselves, which only the environment gives; parted by commas.
+    #[serde(skip)]
+    pub keys: Option<String>,
+}
+
+/// Shows no key.
+impl std::fmt::Debug for SecretsConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SecretsConfig").field("key_file", &self.key_file).finish_non_exhaustive()
+    }
+}
+
 /// A system around the hub.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConnectionConfig {
     /// Its name: lower case letters, digits and `-`.
@@ -62,17 +87,22 @@ pub struct ConnectionConfig {
     /// What only its connector understands.
     #[serde(default)]
     pub settings: serde_json::Map<String, serde_json::Value>,
+    /// Which of its secrets the environment gave: these come before those that the database keeps.
+    #[serde(skip)]
+    pub from_environment: Vec<SecretKind>,
 }
 
 /// An OAuth 2.0 client.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OAuthConfig {
     /// The application.
     pub client_id: String,
     /// Its secret.
+    #[serde(default)]
     pub client_secret: String,
     /// What access tokens are asked for with.
+    #[serde(default)]
     pub refresh_token: String,
 }
 
@@ -151,12 +181,15 @@ impl Config {
         config.public_url = env("CROSSTIE_PUBLIC_URL").or(config.public_url);
         config.metrics_listen = env("CROSSTIE_METRICS_LISTEN").or(config.metrics_listen);
         config.database.url = env("CROSSTIE_DATABASE_URL").unwrap_or(config.database.url);
+        config.secrets.keys = env("CROSSTIE_SECRETS_KEY");
         for connection in &mut config.connections {
             let prefix = format!("CROSSTIE_CONNECTIONS_{}", connection.name.to_uppercase().replace('-', "_"));
-            connection.token = env(&format!("{prefix}_TOKEN")).or(connection.token.take());
             connection.base_url = env(&format!("{prefix}_BASE_URL")).or(connection.base_url.take());
-            if let Some(secrets) = env(&format!("{prefix}_WEBHOOK_SECRETS")) {
-                connection.webhook_secrets = secrets.split(',').map(|secret| secret.trim().to_owned()).collect();
+            for kind in SecretKind::ALL {
+                if let Some(text) = env(&format!("{prefix}_{}", kind.variable())) {
+                    connection.give(kind, &text.replace(',', "\n"));
+                    connection.from_environment.push(kind);
+                }
             }
         }
         config.check()?;
@@ -200,6 +233,24 @@ impl Config {
         }
         Ok(())
     }
+
+    /// Checks that every connection has what it signs in with, once what the database keeps has been given as well.
+    ///
+    /// # Errors
+    /// [`ConfigError::Key`].
+    pub fn check_complete(&self) -> Result<(), ConfigError> {
+        for (index, connection) in self.connections.iter().enumerate() {
+            if let Some(kind) = connection.missing_secret() {
+                let (name, word) = (&connection.name, kind.as_str());
+                let path = format!("connections[{index}].{}", kind.key());
+                let instead = if kind == SecretKind::Token { ", give an oauth table" } else { "" };
+                let why =
+                    format!("missing: give it here{instead}, or keep it with `crosstie secrets set {name} {word}`");
+                return Err(key(&path, &why));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Database {
@@ -223,29 +274,6 @@ impl Database {
             Ok(_) => Ok(()),
             Err(error) => wrong(&format!("{error}; write spaces and the like as %20")),
         }
-    }
-}
-
-impl ConnectionConfig {
-    fn check_credentials(&self) -> Result<(), (&'static str, &'static str)> {
-        let empty = |text: &String| text.trim().is_empty();
-        match (&self.token, &self.oauth) {
-            (None, None) => return Err(("token", "missing: give a token, or an oauth table")),
-            (Some(_), Some(_)) => return Err(("oauth", "a token is given as well: leave one out")),
-            (Some(token), None) if empty(token) => return Err(("token", "empty")),
-            (Some(_), None) => {}
-            (None, Some(oauth)) => {
-                let parts = [
-                    ("oauth.client_id", &oauth.client_id),
-                    ("oauth.client_secret", &oauth.client_secret),
-                    ("oauth.refresh_token", &oauth.refresh_token),
-                ];
-                if let Some((part, _)) = parts.iter().find(|(_, text)| empty(text)) {
-                    return Err((part, "empty"));
-                }
-            }
-        }
-        if self.webhook_secrets.iter().any(empty) { Err(("webhook_secrets", "an empty secret")) } else { Ok(()) }
     }
 }
 
@@ -277,8 +305,9 @@ mod tests {
 
     fn check(text: &str, env: &[(&str, &str)], expected: &str) {
         let lookup = |name: &str| env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-        match Config::parse(text, "crosstie.toml", lookup) {
-            Ok(_) => assert_eq!(expected, "", "{text}"),
+        let parsed = Config::parse(text, "crosstie.toml", lookup);
+        match parsed.and_then(|config| config.check_complete()) {
+            Ok(()) => assert_eq!(expected, "", "{text}"),
             Err(error) => assert!(!expected.is_empty() && error.to_string().contains(expected), "{error}"),
         }
     }
@@ -298,7 +327,7 @@ mod tests {
         check("[database]\nurl = \"sqlite://x\"\nspeed = 9", &[], "speed");
         check(&GOOD.replace("hubspot", "hubspit"), &[], "`connections[0].connector`");
         check(&GOOD.replace("crm-eu", "CRM EU"), &[], "`connections[0].name`");
-        check(&GOOD.replace("token = \"t\"", ""), &[], "`connections[0].token`");
+        check(&GOOD.replace("token = \"t\"", ""), &[], "`connections[0].token`: missing");
         check(&GOOD.replace("token = \"t\"", ""), &[("CROSSTIE_CONNECTIONS_CRM_EU_TOKEN", "t")], "");
         check(&GOOD.replace("\"t\"", "\" \""), &[], "`connections[0].token`");
     }

@@ -11,7 +11,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{Config, ConnectionConfig},
+    config::{Config, ConfigError, ConnectionConfig},
+    credentials::{self, CredentialsError},
     database, routes, telemetry,
 };
 
@@ -27,6 +28,12 @@ pub enum StartError {
     /// A connection cannot be used as it is configured.
     #[error("configuration key `connections`")]
     Connection(#[from] SetupError),
+    /// A key has a value that cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A secret that the database keeps cannot be used, or one is missing.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
     /// The network library.
     #[error("the network cannot be used")]
     Network(#[from] TransportError),
@@ -131,11 +138,12 @@ impl Hub {
     }
 }
 
-/// Opens the database and sets up the connections, without starting anything.
+/// Opens the database, with the master keys.
 ///
 /// # Errors
 /// [`StartError`].
-pub async fn open(config: &Config) -> Result<(App, Connections), StartError> {
+pub async fn open_app(config: &Config) -> Result<App, StartError> {
+    let keyring = credentials::keyring(&config.secrets)?;
     let url = &config.database.url;
     let missing = database::missing(url).await?;
     if missing > 0 {
@@ -144,7 +152,16 @@ pub async fn open(config: &Config) -> Result<(App, Connections), StartError> {
     let store = Store::open(url, Arc::new(SystemClock::default())).await?;
     // Before the first row of this month is written.
     store.keep_house().await?;
-    let app = App::new(store);
+    Ok(App::new(store).with_keyring(keyring))
+}
+
+/// Opens the database and sets up the connections, without starting anything.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn open(config: &Config) -> Result<(App, Connections), StartError> {
+    let app = open_app(config).await?;
+    let config = credentials::complete(&app, config).await?;
     let transport = Arc::new(ReqwestTransport::new()?);
     let setups = config.connections.iter().map(|connection| setup(connection, transport.clone())).collect();
     let connections = Connections::set_up(&app, setups).await?;

@@ -2,6 +2,7 @@
 
 pub mod commands;
 pub mod config;
+mod credentials;
 mod database;
 mod demo;
 pub mod hub;

@@ -13,6 +13,7 @@ pub mod integration;
 mod page;
 pub mod pipeline;
 mod publish;
+pub mod secrets;
 
 pub use db::{Reads, Store, Tx};
 pub use error::StoreError;

@@ -51,11 +51,9 @@ impl<F: FakeVendor + 'static> HostedVendor<F> {
             name: name.to_owned(),
             connector: name.to_owned(),
             base_url: Some(self.url.clone()),
-            arms: vec![],
             token: Some("test-key".to_owned()),
-            oauth: None,
             webhook_secrets: vec![secret.to_owned()],
-            settings: serde_json::Map::new(),
+            ..ConnectionConfig::default()
         }
     }
 }

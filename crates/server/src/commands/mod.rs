@@ -5,6 +5,7 @@ mod connection;
 mod inbox;
 mod outbox;
 mod person;
+mod secrets;
 pub(crate) mod serve;
 mod sync;
 mod token;
@@ -59,6 +60,9 @@ enum Command {
     /// Look at what a person should know of
     #[command(subcommand)]
     Alert(alert::AlertCommand),
+    /// Keep secrets of connections sealed, and change the master key
+    #[command(subcommand)]
+    Secrets(secrets::SecretsCommand),
 }
 
 /// Where the configuration is.
@@ -111,6 +115,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Inbox(command) => inbox::run(command).await,
         Command::Outbox(command) => outbox::run(command).await,
         Command::Alert(command) => alert::run(command).await,
+        Command::Secrets(command) => secrets::run(command).await,
     }
 }
 

@@ -7,9 +7,13 @@ mod fill;
 mod folder;
 mod journey;
 
-use std::{path::Path, process::ExitCode, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
-use crosstie_app::access::NewToken;
+use crosstie_app::{access::NewToken, secrets::Keyring};
 use crosstie_connectors::fakes::{HubspotFake, StripeFake};
 use crosstie_domain::access::Role;
 use crosstie_sdk::Secret;
@@ -17,7 +21,7 @@ use crosstie_sdk::Secret;
 use self::{client::Client, fakes::HostedFake, folder::DataFolder};
 use crate::{
     commands::{CommandError, serve::StopSignal},
-    config::{Config, ConnectionConfig, Database},
+    config::{Config, ConnectionConfig, Database, SecretsConfig},
     database::{migrate, sqlite_url},
     hub::{Hub, StartError, listen},
 };
@@ -84,6 +88,7 @@ async fn start(address: &str, folder: &DataFolder) -> Result<Demo, CommandError>
         metrics_listen: None,
         cors_origins: vec![],
         database: Database { url },
+        secrets: SecretsConfig { key_file: Some(key_file(folder)?), keys: None },
         connections: vec![
             connection("hubspot", &hubspot, HUBSPOT_SECRET),
             connection("stripe", &stripe, STRIPE_SECRET),
@@ -99,12 +104,19 @@ fn connection(name: &str, fake: &HostedFake, secret: &str) -> ConnectionConfig {
         name: name.to_owned(),
         connector: name.to_owned(),
         base_url: Some(fake.url.clone()),
-        arms: vec![],
         token: Some("demo-key".to_owned()),
-        oauth: None,
         webhook_secrets: vec![secret.to_owned()],
-        settings: serde_json::Map::new(),
+        ..ConnectionConfig::default()
     }
+}
+
+/// The file with the demo's master key, which is made the first time.
+fn key_file(folder: &DataFolder) -> Result<PathBuf, CommandError> {
+    let file = folder.path.join("secrets-key");
+    if !file.exists() {
+        write_private(&file, &Keyring::new_key()).map_err(|error| folder.unusable(error))?;
+    }
+    Ok(file)
 }
 
 /// The demo's token: the one from last time if it is still good, otherwise a new one.
