@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod m0001_first;
+mod m0002_identity;
 mod m0004_webhooks;
 mod m0005_secrets;
 mod sql;
@@ -14,7 +15,12 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_first::Migration), Box::new(m0004_webhooks::Migration), Box::new(m0005_secrets::Migration)]
+        vec![
+            Box::new(m0001_first::Migration),
+            Box::new(m0002_identity::Migration),
+            Box::new(m0004_webhooks::Migration),
+            Box::new(m0005_secrets::Migration),
+        ]
     }
 }
 

@@ -1,102 +1,30 @@
 //! What other systems say, in whatever order and form it comes.
 
-use std::collections::BTreeMap;
-
-use crosstie_app::{App, Ingested, Observation, Origin};
+use crosstie_app::Ingested;
 use crosstie_domain::{
     CivilDate, Clock, Currency, Instant, Money,
     access::RowScope,
     billing::{InvoiceClaim, InvoiceStatus, ServiceOrderStatus},
     delivery::MilestoneBilling,
-    ids::{AccountId, ConnectionId},
-    integration::{Arm, AssertedField, Claim, Entity},
+    ids::AccountId,
+    integration::{Arm, Claim, Entity},
     pipeline::{AccountClaim, OpportunityClaim},
 };
 use crosstie_store::{
-    Store,
     billing::{invoices_by_ids, service_orders_by_ids},
     integration::identities_of,
     pipeline::{accounts_by_ids, opportunities_by_ids},
 };
 use serde_json::{Value as Json, json};
 
-use crate::support::{Database, account, connection, on_each_database, sell};
-
-/// What one system says of one record.
-struct Said<'a> {
-    remote_id: &'a str,
-    version: Option<&'a str>,
-    asked_at: Instant,
-    claim: Claim,
-    fields: Json,
-}
-
-/// Where it comes from.
-struct System {
-    app: App,
-    connection: ConnectionId,
-    arms: Vec<Arm>,
-}
+use crate::support::{Said, System, account, id_of, on_each_database, sell};
 
 impl System {
-    async fn new(database: &Database, name: &str, arms: &[Arm]) -> Self {
-        let store = database.open().await;
-        let connection = connection(&store, name).await;
-        let tx = store.begin().await.expect("a transaction begins");
-        let everything = &RowScope::All;
-        let mut record = crosstie_store::integration::connections_by_ids(&tx, everything, &[connection])
-            .await
-            .expect("it can be read")
-            .remove(0);
-        record.arms = arms.to_vec();
-        tx.save_connection(&record).await.expect("it is saved");
-        tx.commit().await.expect("it commits");
-        Self { app: App::new(store), connection, arms: arms.to_vec() }
-    }
-
-    async fn say(&self, said: Said<'_>) -> Ingested {
-        let fields: BTreeMap<String, AssertedField> = said
-            .fields
-            .as_object()
-            .expect("fields by their names")
-            .iter()
-            .map(|(name, value)| {
-                let (value, source_path) = (value.clone(), format!("properties.{name}"));
-                (name.clone(), AssertedField { value, source_path, changed: false, problem: None })
-            })
-            .collect();
-        let (connection, arms) = (self.connection, self.arms.as_slice());
-        let origin = Origin { connection, run: None, event: None, arms, mapping_version: "1.0.0" };
-        let tx = self.app.store().begin().await.expect("a transaction begins");
-        let observation = Observation {
-            remote_id: said.remote_id,
-            remote_version: said.version,
-            asked_at: said.asked_at,
-            claim: &said.claim,
-            fields: &fields,
-            raw: "{}",
-        };
-        let taken = self.app.ingest(&tx, origin, observation).await.expect("the database takes it");
-        tx.commit().await.expect("it commits");
-        taken
-    }
-
     async fn deal(&self, version: Option<&str>, asked_at: Instant, dollars: Option<i64>) -> Ingested {
         let amount = dollars.map(|dollars| Money::new(dollars * 100, Currency::USD));
         let name = Some("Rollout".to_owned());
         let claim = Claim::Opportunity(OpportunityClaim { name, amount, ..OpportunityClaim::default() });
         self.say(Said { remote_id: "d1", version, asked_at, claim, fields: json!({ "amount": dollars }) }).await
-    }
-
-    fn store(&self) -> &Store {
-        self.app.store()
-    }
-}
-
-fn id_of<T: std::str::FromStr>(taken: &Ingested) -> T {
-    match taken {
-        Ingested::Taken { record_id, .. } => record_id.parse().ok().expect("an identifier"),
-        other => panic!("{other:?}"),
     }
 }
 
@@ -203,10 +131,11 @@ async fn a_customer_that_the_hub_made_at_billing_is_the_account_it_was_made_for(
         linked.sort();
         assert_eq!(linked, [(Entity::Account, "c1".to_owned()), (Entity::Account, "cus_1".to_owned())]);
         let account = accounts_by_ids(crm.store(), &RowScope::All, &[ours]).await.expect("read");
+        let shown = (account[0].name.as_str(), account[0].billing_email.as_deref());
         assert_eq!(
-            (account[0].name.as_str(), account[0].version),
-            ("Acme", 1),
-            "the CRM has the say over its accounts"
+            shown,
+            ("Acme", Some("ap@acme.example")),
+            "the CRM has the first say over accounts, and billing where it is silent"
         );
 
         let alone = billing.say(said("cus_2", claim(None, "Solo", None), fields("Solo", None))).await;

@@ -4,6 +4,7 @@ mod access;
 mod alerts;
 mod api;
 mod arrows;
+mod authority;
 mod command_line;
 mod errors;
 mod ingest;

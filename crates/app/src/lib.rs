@@ -3,6 +3,7 @@
 pub mod access;
 mod billing;
 mod changes;
+mod conflicts;
 mod contracts;
 mod delivery;
 mod idempotency;
@@ -12,14 +13,15 @@ mod system_clock;
 
 use std::sync::Arc;
 
-use crosstie_domain::Refusals;
+use crosstie_domain::{Refusals, integration::authority::FieldRules};
 use crosstie_store::{Store, StoreError};
 
 pub use billing::SendOutcome;
 pub use changes::ChangeFeed;
+pub use conflicts::{Choice, ResolveConflict};
 pub use contracts::{CreateSow, NewMilestone, SignSow};
 pub use delivery::AcceptMilestone;
-pub use ingest::{Ingested, Observation, Origin};
+pub use ingest::{Ingested, Observation, Origin, fields::Values, pipeline::shown_values};
 pub use system_clock::SystemClock;
 
 /// The use cases over one store.
@@ -28,6 +30,7 @@ pub struct App {
     store: Store,
     changes: ChangeFeed,
     keyring: Option<Arc<secrets::Keyring>>,
+    rules: Arc<FieldRules>,
 }
 
 /// What a person asked for: done, or refused with every reason why.
@@ -42,9 +45,21 @@ pub enum AppError {
 }
 
 impl App {
-    /// The use cases over a store, without master keys: see [`App::with_keyring`].
+    /// The use cases over a store, with the usual rules of authority and without master keys: see
+    /// [`App::with_keyring`].
     pub fn new(store: Store) -> Self {
-        Self { store, changes: ChangeFeed::default(), keyring: None }
+        Self { store, changes: ChangeFeed::default(), keyring: None, rules: Arc::default() }
+    }
+
+    /// The same under other rules of authority.
+    #[must_use]
+    pub fn with_rules(self, rules: FieldRules) -> Self {
+        Self { rules: Arc::new(rules), ..self }
+    }
+
+    /// Who has the say over which field.
+    pub fn rules(&self) -> &FieldRules {
+        &self.rules
     }
 
     /// The store, for plain reads.

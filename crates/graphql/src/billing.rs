@@ -1,10 +1,12 @@
 //! Service orders and invoices.
 
 use async_graphql::{Context, ID, InputObject, MergedObject, Object, Result};
+use crosstie_app::shown_values;
 use crosstie_domain::{
     Money,
     access::{Permission, Sensitivity},
     billing::{InvoiceLineRecord, InvoiceRecord, InvoiceStatus, ServiceOrderRecord, ServiceOrderStatus},
+    integration::Entity,
 };
 use crosstie_store::{
     Condition,
@@ -22,7 +24,10 @@ use crate::{
     edge::{Item, keyed},
     error::ApiError,
     filter::{Choice, ChoiceFilter, Comparison, DateFilter, DateTimeFilter, Filter, IdFilter, Joined, TextFilter},
-    integration::ConnectedSystem,
+    integration::{
+        ConnectedSystem,
+        provenance::{Provenance, provenance},
+    },
     listing::{Connection, Node, Part, listed, order_fields},
     pipeline::Account,
     sources::{SourceClaim, sources},
@@ -224,6 +229,17 @@ impl Invoice {
     /// Who said so: what each system last said of it, newest first.
     async fn sources(&self, ctx: &Context<'_>) -> Result<Option<Vec<SourceClaim>>> {
         sources(ctx, Permission::BillingRead, &self.0, |invoice| invoice.id.to_string()).await.map(Some)
+    }
+
+    /// Why a field has the value that it has: who said it, when, by what evidence, and what was overruled.
+    async fn provenance(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The field, such as `status`.")] field: String,
+    ) -> Result<Option<Provenance>> {
+        let value = |field: &str| shown_values::invoice(&self.0).remove(field).unwrap_or_default();
+        let record = (Entity::Invoice, &self.0);
+        provenance(ctx, Permission::BillingRead, record, (|record| record.id.to_string(), value), &field).await
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
     delivery::Milestone,
     edge::level,
     error::ApiError,
-    integration::{Alert, ConnectedSystem, InboundEvent, ParkedRow, SyncRun},
+    integration::{Alert, Conflict, ConnectedSystem, InboundEvent, ParkedRow, SyncRun},
     listing::Node as _,
     pipeline::{Account, Opportunity},
 };
@@ -52,6 +52,8 @@ pub(crate) enum Node {
     ParkedRow(ParkedRow),
     /// An alert.
     Alert(Alert),
+    /// A conflict between systems.
+    Conflict(Conflict),
 }
 
 /// The types that have nodes, by the prefix of their identifiers.
@@ -79,6 +81,8 @@ pub(crate) enum NodeType {
     ParkedRow,
     /// An alert.
     Alert,
+    /// A conflict between systems.
+    Conflict,
 }
 
 impl From<Entity> for NodeType {
@@ -110,6 +114,7 @@ impl NodeType {
             (Id::<kind::InboundEvent>::PREFIX, Self::InboundEvent),
             (Id::<kind::Parked>::PREFIX, Self::ParkedRow),
             (Id::<kind::Alert>::PREFIX, Self::Alert),
+            (Id::<kind::Conflict>::PREFIX, Self::Conflict),
         ];
         types.into_iter().find(|(known, _)| *known == prefix).map(|(_, node_type)| node_type)
     }
@@ -128,6 +133,7 @@ impl NodeType {
             Self::InboundEvent => InboundEvent::PERMISSION,
             Self::ParkedRow => ParkedRow::PERMISSION,
             Self::Alert => Alert::PERMISSION,
+            Self::Conflict => Conflict::PERMISSION,
         }
     }
 }
@@ -166,7 +172,14 @@ pub(crate) async fn load_for(
         NodeType::InboundEvent => of_type!(InboundEvent from integration::inbound_events_by_ids),
         NodeType::ParkedRow => of_type!(ParkedRow from integration::parked_rows_by_ids),
         NodeType::Alert => of_type!(Alert from integration::alerts_by_ids),
+        NodeType::Conflict => of_type!(Conflict from integration::conflicts_by_ids),
     })
+}
+
+/// The object of this identifier, when there is one that the asker may see.
+pub(crate) async fn find(ctx: &Context<'_>, id: &str) -> Result<Option<Node>> {
+    let Some(node_type) = NodeType::of(id) else { return Ok(None) };
+    Ok(load(ctx, node_type, &[id]).await?.into_iter().next().map(|(_, node)| node))
 }
 
 /// Queries for objects by their identifiers alone, and for the asker.
@@ -179,8 +192,7 @@ impl NodeQueries {
     #[graphql(directive = requires::apply(READ_OF_TYPE.to_owned()))]
     async fn node(&self, ctx: &Context<'_>, #[graphql(desc = "Its identifier.")] id: ID) -> Result<Option<Node>> {
         asker(ctx)?;
-        let Some(node_type) = NodeType::of(&id) else { return Ok(None) };
-        Ok(load(ctx, node_type, &[id.as_str()]).await?.into_iter().next().map(|(_, node)| node))
+        find(ctx, &id).await
     }
 
     /// Objects by their identifiers, in the order of these; null for each that there is not, or that you may not see.

@@ -1,8 +1,10 @@
 //! Accounts and opportunities.
 
 use async_graphql::{Context, ID, InputObject, MergedObject, Object, Result};
+use crosstie_app::shown_values;
 use crosstie_domain::{
     access::{Permission, Sensitivity},
+    integration::Entity,
     pipeline::{AccountRecord, OpportunityRecord, OpportunityStage},
 };
 use crosstie_store::{
@@ -17,6 +19,7 @@ use crate::{
     edge::{Item, keyed},
     error::ApiError,
     filter::{Choice, ChoiceFilter, Comparison, DateFilter, DateTimeFilter, Filter, IdFilter, Joined, TextFilter},
+    integration::provenance::{Provenance, provenance},
     listing::{Connection, Node, Part, listed, order_fields},
     sources::{SourceClaim, sources},
 };
@@ -48,6 +51,22 @@ impl Account {
     /// Identifies the account.
     pub(crate) async fn id(&self) -> ID {
         self.0.id.into()
+    }
+
+    /// Why a field has the value that it has: who said it, when, by what evidence, and what was overruled.
+    async fn provenance(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The field, such as `billingEmail`.")] field: String,
+    ) -> Result<Option<Provenance>> {
+        let value = |field: &str| shown_values::account(&self.0).remove(field).unwrap_or_default();
+        let record = (Entity::Account, &self.0);
+        provenance(ctx, Permission::PipelineRead, record, (|record| record.id.to_string(), value), &field).await
+    }
+
+    /// Who said so: what each system last said of it, newest first.
+    async fn sources(&self, ctx: &Context<'_>) -> Result<Option<Vec<SourceClaim>>> {
+        sources(ctx, Permission::PipelineRead, &self.0, |account| account.id.to_string()).await.map(Some)
     }
 
     /// Its opportunities, in the order of their identifiers.
@@ -156,6 +175,17 @@ impl Opportunity {
     /// Who said so: what each system last said of it, newest first.
     async fn sources(&self, ctx: &Context<'_>) -> Result<Option<Vec<SourceClaim>>> {
         sources(ctx, Permission::PipelineRead, &self.0, |opportunity| opportunity.id.to_string()).await.map(Some)
+    }
+
+    /// Why a field has the value that it has: who said it, when, by what evidence, and what was overruled.
+    async fn provenance(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The field, such as `amount`.")] field: String,
+    ) -> Result<Option<Provenance>> {
+        let value = |field: &str| shown_values::opportunity(&self.0).remove(field).unwrap_or_default();
+        let record = (Entity::Opportunity, &self.0);
+        provenance(ctx, Permission::PipelineRead, record, (|record| record.id.to_string(), value), &field).await
     }
 }
 

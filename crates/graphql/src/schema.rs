@@ -9,7 +9,7 @@ use crate::{
     delivery::MilestoneMutations,
     error_propagation::ErrorPropagation,
     gateway::Gateway,
-    integration::IntegrationQueries,
+    integration::{IntegrationMutations, IntegrationQueries},
     node::NodeQueries,
     pipeline::PipelineQueries,
     subscription::SubscriptionRoot,
@@ -23,7 +23,7 @@ pub struct QueryRoot(NodeQueries, PipelineQueries, SowQueries, BillingQueries, I
 /// Mutations.
 #[derive(MergedObject, Default)]
 #[graphql(name = "Mutation")]
-pub struct MutationRoot(SowMutations, MilestoneMutations);
+pub struct MutationRoot(SowMutations, MilestoneMutations, IntegrationMutations);
 
 /// The schema of the hub.
 pub type GraphSchema = Schema<QueryRoot, MutationRoot, SubscriptionRoot>;

@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crosstie_domain::integration::Arm;
+use crosstie_domain::integration::{
+    Arm, Entity,
+    authority::{Authority, FieldRules, OnConflict},
+};
 use serde::Deserialize;
 use url::Url;
 
@@ -32,9 +35,60 @@ pub struct Config {
     /// The master keys, with which secrets are kept in the database.
     #[serde(default)]
     pub secrets: SecretsConfig,
+    /// Who has the say over fields that several systems share, where that differs from the usual.
+    #[serde(default)]
+    pub authority: Vec<AuthorityConfig>,
     /// The systems around the hub.
     #[serde(default)]
     pub connections: Vec<ConnectionConfig>,
+}
+
+/// Who has the say over one field.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthorityConfig {
+    /// The kind of record: `account`, `opportunity`, `invoice`.
+    pub entity: Entity,
+    /// The field, as `fieldAuthorities` lists it.
+    pub field: String,
+    /// Who has the say.
+    pub policy: Policy,
+    /// The arms that have it, the first one in front: one for `authoritative`, one or more for `preferred`.
+    #[serde(default)]
+    pub arms: Vec<Arm>,
+    /// What becomes of a conflict: `newest` or `held`.
+    pub conflicts: Option<OnConflict>,
+}
+
+/// Who has the say over a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Policy {
+    /// Systems of one arm alone.
+    Authoritative,
+    /// The first arm of an order that says anything.
+    Preferred,
+    /// Every system alike.
+    Shared,
+    /// The hub computes it.
+    Derived,
+    /// The hub alone keeps it.
+    Local,
+}
+
+impl AuthorityConfig {
+    fn authority(&self) -> Result<Authority, String> {
+        match (self.policy, self.arms.as_slice()) {
+            (Policy::Authoritative, [arm]) => Ok(Authority::Authoritative { arm: *arm }),
+            (Policy::Authoritative, _) => Err("`authoritative` needs one arm in `arms`".to_owned()),
+            (Policy::Preferred, []) => Err("`preferred` needs `arms`, the first one in front".to_owned()),
+            (Policy::Preferred, arms) => Ok(Authority::Preferred { order: arms.to_vec() }),
+            (_, [_, ..]) => Err("`arms` goes with `authoritative` and `preferred` alone".to_owned()),
+            (Policy::Shared, []) => Ok(Authority::Shared),
+            (Policy::Derived, []) => Ok(Authority::Derived),
+            (Policy::Local, []) => Ok(Authority::Local),
+        }
+    }
 }
 
 /// Where records are kept.
@@ -196,6 +250,21 @@ impl Config {
         Ok(config)
     }
 
+    /// Who has the say over which field.
+    ///
+    /// # Errors
+    /// [`ConfigError::Key`], naming the rule that cannot be used.
+    pub fn rules(&self) -> Result<FieldRules, ConfigError> {
+        let mut rules = FieldRules::default();
+        for (index, config) in self.authority.iter().enumerate() {
+            let wrong = |part: &str, why: String| key(&format!("authority[{index}].{part}"), &why);
+            let authority = config.authority().map_err(|why| wrong("arms", why))?;
+            let field = (config.entity, config.field.as_str());
+            rules.set(field, authority, config.conflicts).map_err(|error| wrong("field", error.to_string()))?;
+        }
+        Ok(rules)
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         if self.listen.parse::<std::net::SocketAddr>().is_err() {
             return Err(key("listen", "not an address with a port, such as 127.0.0.1:8080"));
@@ -215,6 +284,7 @@ impl Config {
                 return Err(key(&format!("cors_origins[{index}]"), why));
             }
         }
+        self.rules()?;
         let mut names = HashSet::new();
         for (index, connection) in self.connections.iter().enumerate() {
             let at = |part: &str| format!("connections[{index}].{part}");

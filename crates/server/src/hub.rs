@@ -152,7 +152,7 @@ pub async fn open_app(config: &Config) -> Result<App, StartError> {
     let store = Store::open(url, Arc::new(SystemClock::default())).await?;
     // Before the first row of this month is written.
     store.keep_house().await?;
-    Ok(App::new(store).with_keyring(keyring))
+    Ok(App::new(store).with_keyring(keyring).with_rules(config.rules()?))
 }
 
 /// Opens the database and sets up the connections, without starting anything.

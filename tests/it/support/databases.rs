@@ -18,6 +18,11 @@ pub(crate) struct Database {
 }
 
 impl Database {
+    /// A database that is there already, and stays when the test ends.
+    pub(crate) fn at(url: &str) -> Self {
+        Self { url: url.to_owned(), clock: Arc::new(TestClock::standing()), folder: None }
+    }
+
     /// Its name at the PostgreSQL server.
     pub(crate) fn name(&self) -> &str {
         self.url.rsplit('/').next().expect("an address has an end")

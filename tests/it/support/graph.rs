@@ -10,7 +10,11 @@ use crosstie_domain::{
     access::{AuthContext, RowScope},
     billing::InvoiceLineRecord,
     ids::{ConnectionId, InvoiceId},
-    integration::{AlertKey, AlertKind, AssertedField, Assertion, Entity, RunStatus, RunTrigger, SyncRunRecord},
+    integration::{
+        AlertKey, AlertKind, AssertedField, Assertion, ConflictRecord, ConflictStatus, ConflictVoice, Entity,
+        RunStatus, RunTrigger, SyncRunRecord,
+        authority::{FieldState, HeldReason, Pushed, Speaker},
+    },
     pipeline::AccountRecord,
 };
 use crosstie_graphql::gateway::{Envelope, Gateway};
@@ -23,6 +27,36 @@ use serde_json::{Value as Json, json};
 
 use super::{Database, Sold, account, connection, events, sell, usd};
 
+/// The root fields that find one object by its identifier, and the type of it.
+const NODES: &[(&str, &str)] = &[
+    ("account", "Account"),
+    ("alert", "Alert"),
+    ("conflict", "Conflict"),
+    ("connection", "ConnectedSystem"),
+    ("inboundEvent", "InboundEvent"),
+    ("invoice", "Invoice"),
+    ("node", "Sow"),
+    ("opportunity", "Opportunity"),
+    ("parkedRow", "ParkedRow"),
+    ("serviceOrder", "ServiceOrder"),
+    ("sow", "Sow"),
+    ("syncRun", "SyncRun"),
+];
+/// The root fields that list objects.
+const LISTS: &[&str] = &[
+    "accounts",
+    "alerts",
+    "conflicts",
+    "connections",
+    "inboundEvents",
+    "invoices",
+    "opportunities",
+    "parkedRows",
+    "serviceOrders",
+    "sows",
+    "syncRuns",
+];
+
 /// The graph over what is ours and what is theirs.
 pub(crate) struct Graph {
     pub(crate) app: App,
@@ -30,10 +64,8 @@ pub(crate) struct Graph {
     pub(crate) billing: ConnectionId,
     pub(crate) accounts: [AccountRecord; 2],
     pub(crate) sold: [Sold; 2],
-    run: String,
-    event: String,
-    parked: String,
-    alert: String,
+    /// The one of ours of each type that has nodes.
+    nodes: BTreeMap<&'static str, String>,
 }
 
 /// The graph over a new small organization in this database.
@@ -109,6 +141,40 @@ async fn save_alert(store: &Store, connection_id: ConnectionId) -> String {
     open_alerts(store).await.expect("alerts can be read")[0].id.to_string()
 }
 
+/// A conflict about the name of an account, of which billing says something else.
+async fn save_conflict(store: &Store, connection: ConnectionId, account: &AccountRecord) -> String {
+    let tx = store.begin().await.expect("a transaction begins");
+    let record_id = account.id.to_string();
+    let agreed = json!(account.name);
+    let mut state = FieldState::agreed(agreed.clone(), tx.now());
+    let speaker = Speaker { connection, remote_id: "cus_ours".to_owned() };
+    let pushed = Pushed { value: json!("Ours Ltd"), remote_version: None, effect_key: "push:1".to_owned() };
+    state.note_pushed(&speaker, pushed, tx.now());
+    let (id, reason) = (tx.new_id(), HeldReason::NeverAgreed);
+    state.hold(id, reason);
+    let conflict = ConflictRecord {
+        id,
+        entity: Entity::Account,
+        record_id: record_id.clone(),
+        field: "name".to_owned(),
+        reason,
+        status: ConflictStatus::Open,
+        agreed,
+        voices: vec![ConflictVoice { speaker, value: json!("Ours Ltd"), observed_at: tx.now() }],
+        resolution: None,
+        note: None,
+        closed_by: None,
+        version: 1,
+        opened_at: tx.now(),
+        closed_at: None,
+    };
+    tx.save_conflict(&conflict).await.expect("the conflict is saved");
+    let fields = [("name".to_owned(), state)].into();
+    tx.save_fields(Entity::Account, &record_id, &fields).await.expect("the fields are saved");
+    tx.commit().await.expect("it commits");
+    id.to_string()
+}
+
 /// What billing said of an invoice: one line of it, and its total, which it wrote in an odd way.
 async fn save_invoice_details(store: &Store, connection_id: ConnectionId, invoice: InvoiceId) {
     let tx = store.begin().await.expect("a transaction begins");
@@ -159,27 +225,28 @@ impl Graph {
         let (run, event) = (save_run(store, billing).await, save_event(store, billing).await);
         let parked = save_parked(store, billing).await;
         let alert = save_alert(store, billing).await;
+        let conflict = save_conflict(store, billing, &accounts[0]).await;
         let gateway = crosstie_graphql::gateway(app.clone());
-        Self { app, gateway, billing, accounts, sold: [ours, theirs], run, event, parked, alert }
+        let nodes = BTreeMap::from([
+            ("Account", accounts[0].id.to_string()),
+            ("Opportunity", ours.opportunity.to_string()),
+            ("Sow", ours.sow.to_string()),
+            ("Milestone", ours.milestone.to_string()),
+            ("ServiceOrder", ours.order.to_string()),
+            ("Invoice", ours.invoice.to_string()),
+            ("ConnectedSystem", billing.to_string()),
+            ("SyncRun", run),
+            ("InboundEvent", event),
+            ("ParkedRow", parked),
+            ("Alert", alert),
+            ("Conflict", conflict),
+        ]);
+        Self { app, gateway, billing, accounts, sold: [ours, theirs], nodes }
     }
 
     /// The identifier of the one of ours of a type that has nodes.
     pub(crate) fn id_of(&self, node_type: &str) -> String {
-        let sold = &self.sold[0];
-        match node_type {
-            "Account" => self.accounts[0].id.to_string(),
-            "Opportunity" => sold.opportunity.to_string(),
-            "Sow" => sold.sow.to_string(),
-            "Milestone" => sold.milestone.to_string(),
-            "ServiceOrder" => sold.order.to_string(),
-            "Invoice" => sold.invoice.to_string(),
-            "ConnectedSystem" => self.billing.to_string(),
-            "SyncRun" => self.run.clone(),
-            "InboundEvent" => self.event.clone(),
-            "ParkedRow" => self.parked.clone(),
-            "Alert" => self.alert.clone(),
-            other => panic!("there is no {other} here"),
-        }
+        self.nodes.get(node_type).unwrap_or_else(|| panic!("there is no {node_type} here")).clone()
     }
 
     /// The input that drafts a statement of work of one milestone for an opportunity.
@@ -193,21 +260,17 @@ impl Graph {
 
     /// What a document is run with; `None` for one that nobody thought of here.
     pub(crate) fn variables(&self, operation: &str) -> Option<Json> {
+        if LISTS.contains(&operation) {
+            return Some(json!({ "first": 10 }));
+        }
+        if let Some((_, node_type)) = NODES.iter().find(|(field, _)| *field == operation) {
+            return Some(json!({ "id": self.id_of(node_type) }));
+        }
         let sold = &self.sold[0];
         Some(match operation {
-            "account" => json!({ "id": self.id_of("Account") }),
-            "opportunity" => json!({ "id": sold.opportunity }),
-            "node" | "sow" => json!({ "id": sold.sow }),
             "nodes" => json!({ "ids": [sold.sow, sold.opportunity] }),
-            "serviceOrder" => json!({ "id": sold.order }),
-            "invoice" => json!({ "id": sold.invoice }),
-            "connection" => json!({ "id": self.billing }),
-            "syncRun" => json!({ "id": self.run }),
-            "inboundEvent" => json!({ "id": self.event }),
-            "parkedRow" => json!({ "id": self.parked }),
-            "alert" => json!({ "id": self.alert }),
-            "accounts" | "opportunities" | "sows" | "serviceOrders" | "invoices" | "connections" | "syncRuns"
-            | "inboundEvents" | "parkedRows" | "alerts" => json!({ "first": 10 }),
+            "fieldAuthorities" => json!({}),
+            "resolveConflict" => json!({ "input": { "conflictId": self.id_of("Conflict"), "keepAgreed": true } }),
             "viewer" => json!({}),
             "entityChanged" => json!({ "after": "0" }),
             "createSow" => json!({ "input": self.draft(sold) }),

@@ -8,6 +8,7 @@ mod hub;
 mod kept;
 mod organization;
 pub(crate) mod schema;
+mod system;
 mod vendor;
 pub(crate) mod wire;
 
@@ -22,6 +23,7 @@ pub(crate) use graph::{Graph, codes, envelope, graph, operations};
 pub(crate) use hub::{RunningHub, header};
 pub(crate) use kept::{events, runs};
 pub(crate) use organization::{Sold, account, account_record, connection, opportunity_record, sell, usd};
+pub(crate) use system::{Said, System, id_of};
 pub(crate) use vendor::HostedVendor;
 
 /// How long anything may take before a test gives up on it.

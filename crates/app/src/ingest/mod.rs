@@ -2,7 +2,8 @@
 //! transaction that the caller commits with its cursor or inbox state.
 
 mod billing;
-mod pipeline;
+pub(crate) mod fields;
+pub(crate) mod pipeline;
 mod said;
 
 use std::collections::BTreeMap;
@@ -11,16 +12,19 @@ use crosstie_domain::{
     Instant,
     access::Principal,
     billing::InvoiceStatus,
-    ids::{ConnectionId, InboundEventId, SyncRunId},
-    integration::{Arm, AssertedField, Assertion, Claim},
+    ids::{AssertionId, ConnectionId, InboundEventId, SyncRunId},
+    integration::{Arm, AssertedField, Assertion, Claim, Entity, authority::Speaker},
 };
 use crosstie_store::{
     Change, Tx,
     integration::{Identity, identity, latest_assertion},
 };
 
-use self::said::Said;
-
+use self::{
+    fields::{Spoken, Values},
+    pipeline::Subject,
+    said::Said,
+};
 use crate::{App, AppError};
 
 /// Where a claim came from.
@@ -91,28 +95,39 @@ impl App {
         if let Some(refused) = known.as_ref().and_then(|known| out_of_order(seen, known)) {
             return Ok(refused);
         }
-        let said = Said(seen.fields);
-        let (record_id, version, changed) = match seen.claim {
-            Claim::Account(claim) => pipeline::account(tx, origin, known.as_ref(), (said, claim)).await?,
-            Claim::Opportunity(claim) => pipeline::opportunity(tx, origin, known.as_ref(), (said, claim)).await?,
+        let taken = match seen.claim {
+            Claim::Account(claim) => {
+                let observed = self.account(tx, known.as_ref(), claim).await?;
+                let said = pipeline::account_values(Said(seen.fields), claim);
+                self.take(tx, origin, (seen, observed, said)).await?
+            }
+            Claim::Opportunity(claim) => {
+                let observed = self.opportunity(tx, known.as_ref()).await?;
+                let said = (Said(seen.fields), claim);
+                let said = pipeline::opportunity_values(tx, origin.connection, said).await?;
+                self.take(tx, origin, (seen, observed, said)).await?
+            }
             Claim::Invoice(claim) => {
-                match billing::invoice(tx, origin, known.as_ref(), (seen.remote_id, said, claim)).await? {
-                    Ok(taken) => taken,
+                let said = (seen.remote_id, Said(seen.fields), claim);
+                match billing::invoice(tx, origin, known.as_ref(), said).await? {
+                    Ok(taken) => {
+                        self.assert(tx, origin, seen, &taken.0).await?;
+                        taken
+                    }
                     Err((code, why)) => return Ok(Ingested::Unusable { code, why }),
                 }
             }
         };
-        let now = tx.now();
+        let (record_id, version, changed) = taken;
         tx.save_identity(&Identity {
             connection_id: origin.connection,
             entity,
             remote_id: seen.remote_id.to_owned(),
             record_id: record_id.clone(),
             remote_version: seen.remote_version.map(str::to_owned),
-            last_seen_at: now,
+            last_seen_at: tx.now(),
         })
         .await?;
-        self.assert(tx, origin, seen, &record_id).await?;
         if changed {
             let event = if version == 1 { "appeared" } else { "changed" };
             let event = format!("{}_{event}", entity.as_str());
@@ -122,25 +137,59 @@ impl App {
         Ok(Ingested::Taken { record_id, changed })
     }
 
-    /// Appends what was said, unless the system said the very same before.
+    /// Takes in what is said of an account or an opportunity: written down first, then decided on, then shown.
+    async fn take(
+        &self,
+        tx: &Tx,
+        origin: Origin<'_>,
+        (seen, observed, said): (Observation<'_>, Observed, Values),
+    ) -> Result<Taken, AppError> {
+        let Observed { mut subject, is_new } = observed;
+        let record_id = subject.id();
+        let assertion = self.assert(tx, origin, seen, &record_id).await?;
+        let shown = subject.values();
+        let spoken = Spoken {
+            entity: seen.claim.entity(),
+            record_id: &record_id,
+            shown: (!is_new).then_some(&shown),
+            speaker: Speaker { connection: origin.connection, remote_id: seen.remote_id.to_owned() },
+            remote_version: seen.remote_version,
+            at: moment(seen.remote_version).filter(|at| *at <= tx.now()).unwrap_or(tx.now()),
+            assertion,
+            said,
+        };
+        let decided = self.decide(tx, origin, spoken).await?;
+        let changed = subject.show(&decided) || is_new;
+        if changed {
+            subject.save(tx, tx.now()).await?;
+        }
+        Ok((record_id, subject.version(), changed))
+    }
+
+    /// Appends what was said, unless the system said the very same before. Returns where it is written down.
     async fn assert(
         &self,
         tx: &Tx,
         origin: Origin<'_>,
         seen: Observation<'_>,
         record_id: &str,
-    ) -> Result<(), AppError> {
+    ) -> Result<AssertionId, AppError> {
         let before = latest_assertion(tx, origin.connection, record_id, seen.remote_id).await?;
         let said_before = before.as_ref().map(|assertion| &assertion.fields);
+        let claim = serde_json::to_value(seen.claim).unwrap_or_default();
         let mut fields = seen.fields.clone();
         let mut anything_new = said_before.is_none_or(|before| before.len() != fields.len());
         for (name, field) in &mut fields {
+            // What counts is what the claim says; history must be able to tell it again.
+            if let Some(value) = claim.get(name).filter(|value| !value.is_null()) {
+                field.value = value.clone();
+            }
             let old = said_before.and_then(|before| before.get(name));
             field.changed = old.is_none_or(|old| old.value != field.value);
             anything_new |= field.changed || old.is_none_or(|old| old.problem != field.problem);
         }
-        if !anything_new {
-            return Ok(());
+        if let (false, Some(before)) = (anything_new, &before) {
+            return Ok(before.id);
         }
         let assertion = Assertion {
             id: tx.new_id(),
@@ -155,17 +204,49 @@ impl App {
             observed_at: tx.now(),
             fields,
         };
-        Ok(tx.append_assertion(&assertion, seen.raw).await?)
+        tx.append_assertion(&assertion, seen.raw).await?;
+        Ok(assertion.id)
     }
 }
 
 /// The record, its version, and whether it changed.
 type Taken = (String, i32, bool);
 
+/// The record that a system speaks of.
+struct Observed {
+    subject: Subject,
+    is_new: bool,
+}
+
+/// What an assertion said, by the names of shared fields.
+///
+/// # Errors
+/// As the database.
+pub(crate) async fn values_of(tx: &Tx, assertion: &Assertion) -> Result<Values, AppError> {
+    let fields = assertion.fields.iter().map(|(name, field)| (name.clone(), field.value.clone()));
+    let claim = serde_json::Value::Object(fields.collect());
+    let said = Said(&assertion.fields);
+    match assertion.entity {
+        Entity::Account => {
+            let claim = serde_json::from_value(claim).unwrap_or_default();
+            Ok(pipeline::account_values(said, &claim))
+        }
+        Entity::Opportunity => {
+            let claim = serde_json::from_value(claim).unwrap_or_default();
+            pipeline::opportunity_values(tx, assertion.connection_id, (said, &claim)).await
+        }
+        _ => Ok(Values::new()),
+    }
+}
+
+/// The vendor's own time of a version, where it is one.
+fn moment(version: Option<&str>) -> Option<Instant> {
+    version?.parse().ok()
+}
+
 /// Why an observation is not to be taken in after what is known. The vendor's own time decides where there is one. Where
 /// there is none, what was asked for before the last state was written down may show an earlier one.
 fn out_of_order(seen: Observation<'_>, known: &Identity) -> Option<Ingested> {
-    let moment = |version: Option<&str>| version?.parse::<Instant>().ok();
     match (moment(seen.remote_version), moment(known.remote_version.as_deref())) {
         (Some(new), Some(old)) if new < old => Some(Ingested::Older),
         (Some(new), Some(old)) if new > old => None,

@@ -1,118 +1,280 @@
 //! Accounts and opportunities, as the CRM and billing speak of them.
 
 use crosstie_domain::{
+    Instant,
     access::RowScope,
     ids::{AccountId, ConnectionId, OpportunityId},
-    integration::{Arm, Entity},
-    pipeline::{AccountClaim, AccountRecord, OpportunityClaim, OpportunityRecord},
+    integration::Entity,
+    pipeline::{AccountClaim, AccountRecord, OpportunityClaim, OpportunityRecord, OpportunityStage},
 };
 use crosstie_store::{
     Tx,
-    integration::{Identity, connections_by_ids, identities_of, identity},
+    integration::{Identity, identity},
     pipeline,
 };
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use super::{Origin, Taken, said::Said};
-use crate::AppError;
+use super::{Observed, fields::Values, said::Said};
+use crate::{App, AppError};
 
-pub(super) async fn account(
-    tx: &Tx,
-    origin: Origin<'_>,
-    known: Option<&Identity>,
-    (said, claim): (Said<'_>, &AccountClaim),
-) -> Result<Taken, AppError> {
-    let now = tx.now();
-    let linked = known.and_then(|identity| identity.record_id.parse::<AccountId>().ok());
-    // A customer that the hub itself made at billing carries our id, and may be heard of before its making is noted.
-    let found = match linked.or(claim.account) {
-        Some(id) => pipeline::accounts_by_ids(tx, &RowScope::All, &[id]).await?.pop(),
-        None => None,
+/// A record that is not merged into another one, with what it shows.
+pub(crate) enum Subject {
+    /// An account.
+    Account(AccountRecord),
+    /// An opportunity.
+    Opportunity(OpportunityRecord),
+}
+
+impl Subject {
+    /// What it shows, by the names of shared fields.
+    pub(crate) fn values(&self) -> Values {
+        match self {
+            Self::Account(account) => shown_values::account(account),
+            Self::Opportunity(opportunity) => shown_values::opportunity(opportunity),
+        }
+    }
+
+    /// Shows these values from now on. Returns whether any of them is another one than before.
+    pub(crate) fn show(&mut self, decided: &Values) -> bool {
+        let before = self.values();
+        for (field, value) in decided {
+            match self {
+                Self::Account(account) => show_account(account, field, value),
+                Self::Opportunity(opportunity) => show_opportunity(opportunity, field, value),
+            }
+        }
+        before != self.values()
+    }
+
+    /// Saves it as its next version.
+    ///
+    /// # Errors
+    /// [`crosstie_store::StoreError::Conflict`].
+    pub(crate) async fn save(&mut self, tx: &Tx, now: Instant) -> Result<(), AppError> {
+        match self {
+            Self::Account(account) => {
+                account.version += 1;
+                account.updated_at = now;
+                Ok(tx.save_account(account).await?)
+            }
+            Self::Opportunity(opportunity) => {
+                opportunity.version += 1;
+                opportunity.updated_at = now;
+                Ok(tx.save_opportunity(opportunity).await?)
+            }
+        }
+    }
+
+    pub(crate) fn id(&self) -> String {
+        match self {
+            Self::Account(account) => account.id.to_string(),
+            Self::Opportunity(opportunity) => opportunity.id.to_string(),
+        }
+    }
+
+    pub(crate) fn version(&self) -> i32 {
+        match self {
+            Self::Account(account) => account.version,
+            Self::Opportunity(opportunity) => opportunity.version,
+        }
+    }
+
+    /// The record of this kind and identifier.
+    ///
+    /// # Errors
+    /// As the database.
+    pub(crate) async fn find(
+        tx: &Tx,
+        scope: &RowScope,
+        (entity, id): (Entity, &str),
+    ) -> Result<Option<Self>, AppError> {
+        Ok(match entity {
+            Entity::Account => match id.parse::<AccountId>() {
+                Ok(id) => pipeline::accounts_by_ids(tx, scope, &[id]).await?.pop().map(Self::Account),
+                Err(_) => None,
+            },
+            Entity::Opportunity => match id.parse::<OpportunityId>() {
+                Ok(id) => pipeline::opportunities_by_ids(tx, scope, &[id]).await?.pop().map(Self::Opportunity),
+                Err(_) => None,
+            },
+            _ => None,
+        })
+    }
+}
+
+/// What records show, by the names of shared fields.
+pub mod shown_values {
+    use crosstie_domain::{
+        billing::InvoiceRecord,
+        pipeline::{AccountRecord, OpportunityRecord},
     };
-    let is_new = found.is_none();
-    let mut account = found.unwrap_or_else(|| AccountRecord {
-        id: tx.new_id(),
-        name: claim.name.clone().unwrap_or_default(),
-        domain: claim.domain.clone(),
-        billing_email: claim.billing_email.clone(),
-        version: 0,
-        created_at: now,
-        updated_at: now,
-    });
-    let mut changed = is_new;
-    if is_new || speaks_for_accounts(tx, origin, account.id).await? {
-        changed |= said.set(&mut account.name, claim.name.clone());
-        changed |= said.set_or_clear("domain", &mut account.domain, claim.domain.clone());
-        changed |= said.set_or_clear("billing_email", &mut account.billing_email, claim.billing_email.clone());
+    use serde_json::json;
+
+    use super::{Values, stage};
+
+    /// Of an account.
+    pub fn account(account: &AccountRecord) -> Values {
+        Values::from([
+            ("name", json!(account.name)),
+            ("domain", json!(account.domain)),
+            ("billing_email", json!(account.billing_email)),
+        ])
     }
-    if changed {
-        account.version += 1;
-        account.updated_at = now;
-        tx.save_account(&account).await?;
+
+    /// Of an opportunity.
+    pub fn opportunity(opportunity: &OpportunityRecord) -> Values {
+        Values::from([
+            ("name", json!(opportunity.name)),
+            ("account", json!(opportunity.account_id)),
+            ("stage", stage(opportunity.native_stage.clone(), opportunity.stage)),
+            ("amount", json!(opportunity.amount)),
+            ("close_on", json!(opportunity.close_on)),
+        ])
     }
-    Ok((account.id.to_string(), account.version, changed))
+
+    /// Of an invoice. Its lines are told apart by their own table.
+    pub fn invoice(invoice: &InvoiceRecord) -> Values {
+        Values::from([
+            ("customer", json!(invoice.account_id)),
+            ("number", json!(invoice.number)),
+            ("status", json!({ "native": invoice.native_status, "common": invoice.status })),
+            ("total", json!(invoice.total)),
+            ("amount_paid", json!(invoice.amount_paid)),
+            ("issued_on", json!(invoice.issued_on)),
+            ("due_on", json!(invoice.due_on)),
+        ])
+    }
 }
 
-/// Whether the system has authority over an account: a CRM has, and another one has as long as no CRM knows the account.
-async fn speaks_for_accounts(tx: &Tx, origin: Origin<'_>, account: AccountId) -> Result<bool, AppError> {
-    if origin.arms.contains(&Arm::Crm) {
-        return Ok(true);
-    }
-    let others = identities_of(tx, &RowScope::All, &[account.to_string()]).await?;
-    let mut others: Vec<ConnectionId> = others.iter().map(|identity| identity.connection_id).collect();
-    others.sort_unstable();
-    others.dedup();
-    let connections = connections_by_ids(tx, &RowScope::All, &others).await?;
-    Ok(!connections.iter().any(|connection| connection.enabled && connection.arms.contains(&Arm::Crm)))
+/// A stage as systems share it: their own name for it, and what it means.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Stage {
+    native: Option<String>,
+    common: Option<OpportunityStage>,
 }
 
-pub(super) async fn opportunity(
+fn stage(native: Option<String>, common: Option<OpportunityStage>) -> Value {
+    if native.is_none() && common.is_none() { Value::Null } else { json!(Stage { native, common }) }
+}
+
+/// A value as its type; empty when it is null or was written by a release that knew another form.
+fn read<T: for<'de> Deserialize<'de>>(value: &Value) -> Option<T> {
+    serde_json::from_value(value.clone()).ok()
+}
+
+fn show_account(account: &mut AccountRecord, field: &str, value: &Value) {
+    match field {
+        "name" => account.name = read(value).unwrap_or_default(),
+        "domain" => account.domain = read(value),
+        "billing_email" => account.billing_email = read(value),
+        _ => {}
+    }
+}
+
+fn show_opportunity(opportunity: &mut OpportunityRecord, field: &str, value: &Value) {
+    match field {
+        "name" => opportunity.name = read(value).unwrap_or_default(),
+        "account" => opportunity.account_id = read(value),
+        "stage" => {
+            let Stage { native, common } = read(value).unwrap_or_default();
+            (opportunity.native_stage, opportunity.stage) = (native, common);
+        }
+        "amount" => opportunity.amount = read(value),
+        "close_on" => opportunity.close_on = read(value),
+        _ => {}
+    }
+}
+
+/// What a claim says of an account, field by field.
+pub(super) fn account_values(said: Said<'_>, claim: &AccountClaim) -> Values {
+    let mut values = Values::new();
+    if let Some(name) = &claim.name {
+        values.insert("name", json!(name));
+    }
+    said.note(&mut values, "domain", &["domain"], || json!(claim.domain));
+    said.note(&mut values, "billing_email", &["billing_email"], || json!(claim.billing_email));
+    values
+}
+
+/// What a claim says of an opportunity, field by field; its account is named as the hub knows it.
+pub(super) async fn opportunity_values(
     tx: &Tx,
-    origin: Origin<'_>,
-    known: Option<&Identity>,
+    connection: ConnectionId,
     (said, claim): (Said<'_>, &OpportunityClaim),
-) -> Result<Taken, AppError> {
-    let now = tx.now();
-    let account_id = account_of(tx, origin.connection, claim.account.as_deref()).await?;
-    let found = match known.and_then(|identity| identity.record_id.parse::<OpportunityId>().ok()) {
-        Some(id) => pipeline::opportunities_by_ids(tx, &RowScope::All, &[id]).await?.pop(),
-        None => None,
-    };
-    let is_new = found.is_none();
-    let mut opportunity = found.unwrap_or_else(|| OpportunityRecord {
-        id: tx.new_id(),
-        account_id,
-        name: claim.name.clone().unwrap_or_default(),
-        stage: claim.stage,
-        native_stage: claim.native_stage.clone(),
-        amount: claim.amount,
-        close_on: claim.close_on,
-        version: 0,
-        created_at: now,
-        updated_at: now,
-    });
-    let mut changed = is_new;
-    changed |= said.set_or_clear("account", &mut opportunity.account_id, account_id);
-    changed |= said.set(&mut opportunity.name, claim.name.clone());
-    changed |= said.set_or_clear("native_stage", &mut opportunity.native_stage, claim.native_stage.clone());
-    // A native stage without a mapping leaves no stage.
-    changed |= said.set_or_clear("native_stage", &mut opportunity.stage, claim.stage);
-    changed |= said.set_or_clear("amount", &mut opportunity.amount, claim.amount);
-    changed |= said.set_or_clear("close_on", &mut opportunity.close_on, claim.close_on);
-    if changed {
-        opportunity.version += 1;
-        opportunity.updated_at = now;
-        tx.save_opportunity(&opportunity).await?;
+) -> Result<Values, AppError> {
+    let account = account_of(tx, connection, claim.account.as_deref()).await?;
+    let mut values = Values::new();
+    if let Some(name) = &claim.name {
+        values.insert("name", json!(name));
     }
-    Ok((opportunity.id.to_string(), opportunity.version, changed))
+    said.note(&mut values, "account", &["account"], || json!(account));
+    // A native stage without a mapping leaves no stage.
+    said.note(&mut values, "stage", &["native_stage"], || stage(claim.native_stage.clone(), claim.stage));
+    said.note(&mut values, "amount", &["amount"], || json!(claim.amount));
+    said.note(&mut values, "close_on", &["close_on"], || json!(claim.close_on));
+    Ok(values)
 }
 
-/// The account that a remote id stands for, where it is known.
+impl App {
+    /// The account that a system speaks of, and whether it is new.
+    pub(super) async fn account(
+        &self,
+        tx: &Tx,
+        known: Option<&Identity>,
+        claim: &AccountClaim,
+    ) -> Result<Observed, AppError> {
+        let linked = known.and_then(|identity| identity.record_id.parse::<AccountId>().ok());
+        // A customer that the hub itself made at billing carries our id, and may be heard of before its making is noted.
+        let found = match linked.or(claim.account) {
+            Some(id) => pipeline::accounts_by_ids(tx, &RowScope::All, &[id]).await?.pop(),
+            None => None,
+        };
+        let now = tx.now();
+        let is_new = found.is_none();
+        let account = found.unwrap_or_else(|| AccountRecord {
+            id: tx.new_id(),
+            name: String::new(),
+            domain: None,
+            billing_email: None,
+            version: 0,
+            created_at: now,
+            updated_at: now,
+        });
+        Ok(Observed { subject: Subject::Account(account), is_new })
+    }
+
+    /// The opportunity that a system speaks of, and whether it is new.
+    pub(super) async fn opportunity(&self, tx: &Tx, known: Option<&Identity>) -> Result<Observed, AppError> {
+        let found = match known.and_then(|identity| identity.record_id.parse::<OpportunityId>().ok()) {
+            Some(id) => pipeline::opportunities_by_ids(tx, &RowScope::All, &[id]).await?.pop(),
+            None => None,
+        };
+        let now = tx.now();
+        let is_new = found.is_none();
+        let opportunity = found.unwrap_or_else(|| OpportunityRecord {
+            id: tx.new_id(),
+            account_id: None,
+            name: String::new(),
+            stage: None,
+            native_stage: None,
+            amount: None,
+            close_on: None,
+            version: 0,
+            created_at: now,
+            updated_at: now,
+        });
+        Ok(Observed { subject: Subject::Opportunity(opportunity), is_new })
+    }
+}
+
+/// The account that a remote customer of this connection is.
 pub(super) async fn account_of(
     tx: &Tx,
     connection: ConnectionId,
-    remote_id: Option<&str>,
+    customer: Option<&str>,
 ) -> Result<Option<AccountId>, AppError> {
-    let Some(remote_id) = remote_id else { return Ok(None) };
-    let known = identity(tx, connection, Entity::Account, remote_id).await?;
+    let Some(customer) = customer else { return Ok(None) };
+    let known = identity(tx, connection, Entity::Account, customer).await?;
     Ok(known.and_then(|identity| identity.record_id.parse().ok()))
 }

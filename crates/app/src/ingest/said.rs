@@ -3,12 +3,24 @@
 use std::collections::BTreeMap;
 
 use crosstie_domain::integration::AssertedField;
+use serde_json::Value;
+
+use super::fields::Values;
 
 /// The fields that a system spoke of.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Said<'a>(pub(super) &'a BTreeMap<String, AssertedField>);
 
 impl Said<'_> {
+    /// Notes the value of a shared field, if any of the fields that it is read from was spoken of. One that is held
+    /// empty there, or cannot be read, is noted as null: the old value would be a lie.
+    pub(super) fn note(self, values: &mut Values, shared: &'static str, from: &[&str], value: impl Fn() -> Value) {
+        let value = value();
+        if !value.is_null() || from.iter().any(|name| self.0.contains_key(*name)) {
+            values.insert(shared, value);
+        }
+    }
+
     /// Sets a field that is never empty. Returns whether it changed.
     pub(super) fn set<T: PartialEq>(self, field: &mut T, said: Option<T>) -> bool {
         match said {
@@ -34,7 +46,7 @@ impl Said<'_> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 

@@ -1,12 +1,16 @@
 //! The hub and the systems around it: connections, what they claim, what is asked of them, and how each run went.
 
 mod alerts;
+pub mod authority;
+mod conflicts;
+pub mod provenance;
 
 use std::collections::BTreeMap;
 
 use async_graphql::{Enum, SimpleObject};
 use serde::{Deserialize, Serialize};
 
+pub use self::conflicts::{ConflictRecord, ConflictStatus, ConflictVoice};
 use crate::{
     billing::InvoiceClaim,
     ids::{

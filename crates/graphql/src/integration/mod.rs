@@ -1,19 +1,28 @@
 //! Connected systems, what they say, and how it reaches the hub.
 
 mod alerts;
+mod authority;
+mod conflicts;
 mod connections;
 mod inbound;
 mod parked;
+pub(crate) mod provenance;
 mod runs;
 
 use async_graphql::MergedObject;
 use crosstie_domain::integration::Entity;
 
 pub(crate) use self::{
-    alerts::Alert, connections::ConnectedSystem, inbound::InboundEvent, parked::ParkedRow, runs::SyncRun,
+    alerts::Alert, authority::FieldAuthority, conflicts::Conflict, connections::ConnectedSystem, inbound::InboundEvent,
+    parked::ParkedRow, runs::SyncRun,
 };
 use self::{
-    alerts::AlertQueries, connections::ConnectionQueries, inbound::InboundEventQueries, parked::ParkedRowQueries,
+    alerts::AlertQueries,
+    authority::AuthorityQueries,
+    conflicts::{ConflictMutations, ConflictQueries},
+    connections::ConnectionQueries,
+    inbound::InboundEventQueries,
+    parked::ParkedRowQueries,
     runs::SyncRunQueries,
 };
 use crate::filter::Choice;
@@ -22,7 +31,7 @@ impl Choice for Entity {
     const FILTER: &'static str = "EntityFilter";
 }
 
-/// Queries for connected systems, runs, inbound events, parked rows and alerts.
+/// Queries for connected systems, what came from them, and what is decided about it.
 #[derive(MergedObject, Default)]
 pub(crate) struct IntegrationQueries(
     ConnectionQueries,
@@ -30,4 +39,10 @@ pub(crate) struct IntegrationQueries(
     InboundEventQueries,
     ParkedRowQueries,
     AlertQueries,
+    AuthorityQueries,
+    ConflictQueries,
 );
+
+/// Mutations for what comes from connected systems.
+#[derive(MergedObject, Default)]
+pub(crate) struct IntegrationMutations(ConflictMutations);

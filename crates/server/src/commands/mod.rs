@@ -9,6 +9,7 @@ mod secrets;
 pub(crate) mod serve;
 mod sync;
 mod token;
+mod why;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -51,6 +52,8 @@ enum Command {
     /// Read other systems now
     #[command(subcommand)]
     Sync(sync::SyncCommand),
+    /// Tell why a field of a record has the value that it has
+    Why(why::WhyArgs),
     /// Look at what came from other systems
     #[command(subcommand)]
     Inbox(inbox::InboxCommand),
@@ -112,6 +115,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Person(command) => person::run(command).await,
         Command::Connection(command) => connection::run(command).await,
         Command::Sync(command) => sync::run(command).await,
+        Command::Why(args) => why::run(&args).await,
         Command::Inbox(command) => inbox::run(command).await,
         Command::Outbox(command) => outbox::run(command).await,
         Command::Alert(command) => alert::run(command).await,

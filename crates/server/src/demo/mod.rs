@@ -86,6 +86,7 @@ async fn start(address: &str, folder: &DataFolder) -> Result<Demo, CommandError>
         listen: address.to_owned(),
         public_url: Some(public_url),
         metrics_listen: None,
+        authority: Vec::new(),
         cors_origins: vec![],
         database: Database { url },
         secrets: SecretsConfig { key_file: Some(key_file(folder)?), keys: None },

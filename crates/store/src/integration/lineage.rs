@@ -67,6 +67,30 @@ pub async fn assertions_of(
     rows.into_iter().map(Assertion::try_from).collect()
 }
 
+/// What was said of these records, newest first, at most so many for each. The records were found under the scope.
+///
+/// # Errors
+/// As the database.
+pub async fn assertion_history(
+    db: &impl Reads,
+    _found_under: &RowScope,
+    records: &[String],
+    for_each: u32,
+) -> Result<Vec<Assertion>, StoreError> {
+    if records.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "SELECT * FROM (SELECT assertions.*, ROW_NUMBER() OVER (PARTITION BY record_id \
+         ORDER BY observed_at DESC, id DESC) AS place FROM assertions WHERE record_id IN ({})) AS numbered \
+         WHERE place <= {for_each} ORDER BY observed_at DESC, id DESC",
+        marks(1, records.len())
+    );
+    let rows: Vec<AssertionRow> =
+        db.connection().all(&sql, records.iter().map(|id| id.clone().into()).collect()).await?;
+    rows.into_iter().map(Assertion::try_from).collect()
+}
+
 /// What a system last said of a remote record.
 ///
 /// # Errors
