@@ -6,7 +6,7 @@ use crosstie_domain::{
     access::{AuthContext, RowScope},
     ids::{AccountId, OpportunityId},
     integration::{
-        Arm, Claim, Entity,
+        Arm, Claim, Entity, LinkState,
         authority::{Authority, FieldRules, OnConflict},
     },
     pipeline::{AccountClaim, OpportunityClaim},
@@ -48,6 +48,7 @@ async fn link(system: &System, opportunity: OpportunityId) {
         entity: Entity::Opportunity,
         remote_id: "d1".to_owned(),
         record_id: opportunity.to_string(),
+        state: LinkState::Linked,
         remote_version: None,
         last_seen_at: tx.now(),
     };

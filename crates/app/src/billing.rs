@@ -7,7 +7,7 @@ use crosstie_domain::{
     contracts::SowStatus,
     delivery::MilestoneBilling,
     ids::{InvoiceId, ServiceOrderId},
-    integration::{Entity, Intent},
+    integration::{Entity, Intent, LinkState},
 };
 use crosstie_store::{
     Tx, billing, contracts, delivery,
@@ -139,6 +139,7 @@ async fn link(
         entity,
         remote_id: remote_id.to_owned(),
         record_id,
+        state: LinkState::Linked,
         remote_version: None,
         last_seen_at: asked_at,
     };

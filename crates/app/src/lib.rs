@@ -7,6 +7,7 @@ mod conflicts;
 mod contracts;
 mod delivery;
 mod idempotency;
+mod identity;
 mod ingest;
 pub mod secrets;
 mod system_clock;
@@ -21,6 +22,7 @@ pub use changes::ChangeFeed;
 pub use conflicts::{Choice, ResolveConflict};
 pub use contracts::{CreateSow, NewMilestone, SignSow};
 pub use delivery::AcceptMilestone;
+pub use identity::{LinkRecord, MergeRecords, Split, SplitRecord};
 pub use ingest::{Ingested, Observation, Origin, fields::Values, pipeline::shown_values};
 pub use system_clock::SystemClock;
 

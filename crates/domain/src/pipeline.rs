@@ -22,6 +22,9 @@ pub struct AccountRecord {
     pub domain: Option<String>,
     /// E-mail address that invoices go to.
     pub billing_email: Option<String>,
+    /// The account that it became one with; none for one that stands by itself.
+    #[graphql(skip)]
+    pub merged_into: Option<AccountId>,
     /// Raised by every change; send it back as `expectedVersion`.
     pub version: i32,
     /// When the hub first knew of it.
@@ -68,6 +71,9 @@ pub struct OpportunityRecord {
     pub amount: Option<Money>,
     /// The day on which it is expected to close, in the seller's calendar.
     pub close_on: Option<CivilDate>,
+    /// The opportunity that it became one with; none for one that stands by itself.
+    #[graphql(skip)]
+    pub merged_into: Option<OpportunityId>,
     /// Raised by every change; send it back as `expectedVersion`.
     pub version: i32,
     /// When the hub first knew of it.

@@ -19,7 +19,10 @@ use crate::{
     edge::{Item, keyed},
     error::ApiError,
     filter::{Choice, ChoiceFilter, Comparison, DateFilter, DateTimeFilter, Filter, IdFilter, Joined, TextFilter},
-    integration::provenance::{Provenance, provenance},
+    integration::{
+        links::{ExternalRef, external_refs},
+        provenance::{Provenance, provenance},
+    },
     listing::{Connection, Node, Part, listed, order_fields},
     sources::{SourceClaim, sources},
 };
@@ -51,6 +54,25 @@ impl Account {
     /// Identifies the account.
     pub(crate) async fn id(&self) -> ID {
         self.0.id.into()
+    }
+
+    /// What other systems know it as.
+    async fn external_refs(&self, ctx: &Context<'_>) -> Result<Option<Vec<ExternalRef>>> {
+        let record = (Entity::Account, &self.0);
+        external_refs(ctx, Permission::PipelineRead, record, |account| account.id.to_string()).await.map(Some)
+    }
+
+    /// The account that it became one with; null for one that stands by itself.
+    async fn merged_into(&self, ctx: &Context<'_>) -> Result<Option<Account>> {
+        let found = access(ctx, Permission::PipelineRead)?;
+        let account = self.0.one(
+            "mergedInto",
+            |account| account.merged_into,
+            |ids| async move {
+                Ok(keyed(pipeline::accounts_by_ids(found.store, found.rows, &ids).await?, |account| account.id))
+            },
+        );
+        Ok(account.await?.map(Account))
     }
 
     /// Why a field has the value that it has: who said it, when, by what evidence, and what was overruled.
@@ -175,6 +197,27 @@ impl Opportunity {
     /// Who said so: what each system last said of it, newest first.
     async fn sources(&self, ctx: &Context<'_>) -> Result<Option<Vec<SourceClaim>>> {
         sources(ctx, Permission::PipelineRead, &self.0, |opportunity| opportunity.id.to_string()).await.map(Some)
+    }
+
+    /// What other systems know it as.
+    async fn external_refs(&self, ctx: &Context<'_>) -> Result<Option<Vec<ExternalRef>>> {
+        let record = (Entity::Opportunity, &self.0);
+        external_refs(ctx, Permission::PipelineRead, record, |opportunity| opportunity.id.to_string()).await.map(Some)
+    }
+
+    /// The opportunity that it became one with; null for one that stands by itself.
+    async fn merged_into(&self, ctx: &Context<'_>) -> Result<Option<Opportunity>> {
+        let found = access(ctx, Permission::PipelineRead)?;
+        let opportunity = self.0.one(
+            "mergedInto",
+            |opportunity| opportunity.merged_into,
+            |ids| async move {
+                Ok(keyed(pipeline::opportunities_by_ids(found.store, found.rows, &ids).await?, |opportunity| {
+                    opportunity.id
+                }))
+            },
+        );
+        Ok(opportunity.await?.map(Opportunity))
     }
 
     /// Why a field has the value that it has: who said it, when, by what evidence, and what was overruled.

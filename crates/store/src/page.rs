@@ -21,6 +21,9 @@ pub trait Listed: Sized + Send {
     /// The column of the account that owns the row; `None` for rows that only an unlimited scope may see.
     #[doc(hidden)]
     const ACCOUNT: Option<&'static str>;
+    /// Rows that lists leave out, and that are there by their identifiers all the same; empty for none.
+    #[doc(hidden)]
+    const UNLISTED: &'static str = "";
     /// How a column stands in SQL.
     #[doc(hidden)]
     fn expression(column: Self::Column) -> Expression;
@@ -167,6 +170,11 @@ pub struct PageResult<T> {
     pub has_previous: bool,
 }
 
+/// The condition on rows that lists show.
+fn listed<T: Listed>() -> String {
+    if T::UNLISTED.is_empty() { "1 = 1".to_owned() } else { format!("NOT ({})", T::UNLISTED) }
+}
+
 /// Collects the text of a statement and its values.
 struct Sql {
     postgres: bool,
@@ -302,7 +310,7 @@ impl Sql {
     /// The statement that finds a page, and one row more to see whether others follow.
     fn page<T: Listed>(&mut self, scope: &RowScope, request: &PageRequest<T::Column>) -> String {
         let (count, keys, reversed) = request.span.read();
-        let mut parts = vec![self.scope::<T>(scope), self.condition::<T>(&request.condition)];
+        let mut parts = vec![self.scope::<T>(scope), listed::<T>(), self.condition::<T>(&request.condition)];
         if let Some(keys) = keys {
             parts.push(self.after::<T>(&request.order, keys, reversed));
         }
@@ -406,7 +414,7 @@ pub async fn count<T: Listed>(
         total: i64,
     }
     let mut sql = Sql::of(db);
-    let parts = [sql.scope::<T>(scope), sql.condition::<T>(condition)];
+    let parts = [sql.scope::<T>(scope), listed::<T>(), sql.condition::<T>(condition)];
     let text = format!("SELECT COUNT(*) AS total FROM {} WHERE {}", T::FROM, parts.join(" AND "));
     Ok(db.connection().one::<Count>(&text, sql.values).await?.map_or(0, |count| count.total))
 }
@@ -449,7 +457,7 @@ pub(crate) async fn children<T: Listed>(
         return Ok(Vec::new());
     }
     let mut sql = Sql::of(db);
-    let scope = sql.scope::<T>(scope);
+    let scope = format!("{} AND {}", sql.scope::<T>(scope), listed::<T>());
     let after = after.map_or("1 = 1".to_owned(), |id| {
         let id = sql.bind(id.to_owned());
         format!("{} > {id}", T::ID)

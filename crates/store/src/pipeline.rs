@@ -8,7 +8,7 @@ use crosstie_domain::{
 use sea_orm::FromQueryResult;
 use serde_json::{Value as Json, json};
 
-use crate::{Expression, Listed, PageRequest, PageResult, Reads, StoreError, Tx, codec, page};
+use crate::{Expression, Listed, PageRequest, PageResult, Reads, StoreError, Tx, codec, integration::match_name, page};
 
 /// What accounts are filtered and ordered by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,7 @@ pub struct AccountRow {
     name: String,
     domain: Option<String>,
     billing_email: Option<String>,
+    merged_into: Option<String>,
     version: i32,
     created_at: i64,
     updated_at: i64,
@@ -40,6 +41,7 @@ impl Listed for AccountRecord {
     const FROM: &'static str = "accounts";
     const ID: &'static str = "accounts.id";
     const ACCOUNT: Option<&'static str> = Some("accounts.id");
+    const UNLISTED: &'static str = "accounts.merged_into IS NOT NULL";
 
     fn expression(column: AccountColumn) -> Expression {
         match column {
@@ -55,6 +57,7 @@ impl Listed for AccountRecord {
             name: row.name,
             domain: row.domain,
             billing_email: row.billing_email,
+            merged_into: codec::id_opt("accounts.merged_into", row.merged_into.as_deref())?,
             version: row.version,
             created_at: codec::instant("accounts.created_at", row.created_at)?,
             updated_at: codec::instant("accounts.updated_at", row.updated_at)?,
@@ -126,6 +129,7 @@ pub struct OpportunityRow {
     amount_minor: Option<i64>,
     amount_currency: Option<String>,
     close_on: Option<i32>,
+    merged_into: Option<String>,
     version: i32,
     created_at: i64,
     updated_at: i64,
@@ -138,6 +142,7 @@ impl Listed for OpportunityRecord {
     const FROM: &'static str = "opportunities";
     const ID: &'static str = "opportunities.id";
     const ACCOUNT: Option<&'static str> = Some("opportunities.account_id");
+    const UNLISTED: &'static str = "opportunities.merged_into IS NOT NULL";
 
     fn expression(column: OpportunityColumn) -> Expression {
         match column {
@@ -160,6 +165,7 @@ impl Listed for OpportunityRecord {
             native_stage: row.native_stage,
             amount,
             close_on: codec::date_opt("opportunities.close_on", row.close_on)?,
+            merged_into: codec::id_opt("opportunities.merged_into", row.merged_into.as_deref())?,
             version: row.version,
             created_at: codec::instant("opportunities.created_at", row.created_at)?,
             updated_at: codec::instant("opportunities.updated_at", row.updated_at)?,
@@ -234,6 +240,8 @@ impl Tx {
             ("name", account.name.clone().into()),
             ("domain", account.domain.clone().into()),
             ("billing_email", account.billing_email.clone().into()),
+            ("match_name", match_name(&account.name).into()),
+            ("merged_into", account.merged_into.map(|id| id.to_string()).into()),
             ("version", account.version.into()),
             ("created_at", account.created_at.micros().into()),
             ("updated_at", account.updated_at.micros().into()),
@@ -255,6 +263,7 @@ impl Tx {
             ("amount_minor", opportunity.amount.map(|amount| amount.minor).into()),
             ("amount_currency", opportunity.amount.map(|amount| amount.currency.to_string()).into()),
             ("close_on", opportunity.close_on.map(|on| on.days()).into()),
+            ("merged_into", opportunity.merged_into.map(|id| id.to_string()).into()),
             ("version", opportunity.version.into()),
             ("created_at", opportunity.created_at.micros().into()),
             ("updated_at", opportunity.updated_at.micros().into()),

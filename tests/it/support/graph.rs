@@ -269,7 +269,13 @@ impl Graph {
         let sold = &self.sold[0];
         Some(match operation {
             "nodes" => json!({ "ids": [sold.sow, sold.opportunity] }),
-            "fieldAuthorities" => json!({}),
+            "fieldAuthorities" | "matchCandidates" => json!({}),
+            "identityDecisions" => json!({ "recordId": self.id_of("Account") }),
+            "linkRecord" => json!({ "input": {
+                "connectionId": self.billing, "remoteId": "cus_none", "recordId": self.id_of("Account"),
+            } }),
+            "mergeRecords" => json!({ "input": { "recordId": self.accounts[1].id, "intoId": self.id_of("Account") } }),
+            "splitRecord" => json!({ "input": { "recordId": self.id_of("Account") } }),
             "resolveConflict" => json!({ "input": { "conflictId": self.id_of("Conflict"), "keepAgreed": true } }),
             "viewer" => json!({}),
             "entityChanged" => json!({ "after": "0" }),

@@ -7,7 +7,7 @@ use crosstie_domain::{
 };
 use crosstie_store::{Tx, billing, integration::Identity};
 
-use super::{Origin, Taken, pipeline::account_of, said::Said};
+use super::{Origin, pipeline::account_of, said::Said};
 use crate::AppError;
 
 /// An invoice; refused with a code and a reason when it is new and says no total: nobody could tell what is owed.
@@ -16,7 +16,7 @@ pub(super) async fn invoice(
     origin: Origin<'_>,
     known: Option<&Identity>,
     (remote_id, said, claim): (&str, Said<'_>, &InvoiceClaim),
-) -> Result<Result<Taken, (&'static str, String)>, AppError> {
+) -> Result<Result<(String, i32, bool), (&'static str, String)>, AppError> {
     let now = tx.now();
     let by_identity = known.and_then(|identity| identity.record_id.parse::<InvoiceId>().ok());
     let found = match by_identity.or(claim.invoice) {

@@ -3,6 +3,7 @@
 
 mod billing;
 pub(crate) mod fields;
+mod matching;
 pub(crate) mod pipeline;
 mod said;
 
@@ -13,7 +14,7 @@ use crosstie_domain::{
     access::Principal,
     billing::InvoiceStatus,
     ids::{AssertionId, ConnectionId, InboundEventId, SyncRunId},
-    integration::{Arm, AssertedField, Assertion, Claim, Entity, authority::Speaker},
+    integration::{Arm, AssertedField, Assertion, Claim, Entity, LinkState, MatchCandidate, authority::Speaker},
 };
 use crosstie_store::{
     Change, Tx,
@@ -97,7 +98,8 @@ impl App {
         }
         let taken = match seen.claim {
             Claim::Account(claim) => {
-                let observed = self.account(tx, known.as_ref(), claim).await?;
+                let speaker = Speaker { connection: origin.connection, remote_id: seen.remote_id.to_owned() };
+                let observed = self.account(tx, &speaker, (known.as_ref(), claim)).await?;
                 let said = pipeline::account_values(Said(seen.fields), claim);
                 self.take(tx, origin, (seen, observed, said)).await?
             }
@@ -111,19 +113,21 @@ impl App {
                 let said = (seen.remote_id, Said(seen.fields), claim);
                 match billing::invoice(tx, origin, known.as_ref(), said).await? {
                     Ok(taken) => {
-                        self.assert(tx, origin, seen, &taken.0).await?;
-                        taken
+                        let (record_id, version, changed) = taken;
+                        self.assert(tx, origin, seen, &record_id).await?;
+                        Taken { record_id, version, changed, state: LinkState::Linked }
                     }
                     Err((code, why)) => return Ok(Ingested::Unusable { code, why }),
                 }
             }
         };
-        let (record_id, version, changed) = taken;
+        let Taken { record_id, version, changed, state } = taken;
         tx.save_identity(&Identity {
             connection_id: origin.connection,
             entity,
             remote_id: seen.remote_id.to_owned(),
             record_id: record_id.clone(),
+            state,
             remote_version: seen.remote_version.map(str::to_owned),
             last_seen_at: tx.now(),
         })
@@ -144,7 +148,7 @@ impl App {
         origin: Origin<'_>,
         (seen, observed, said): (Observation<'_>, Observed, Values),
     ) -> Result<Taken, AppError> {
-        let Observed { mut subject, is_new } = observed;
+        let Observed { mut subject, is_new, candidates } = observed;
         let record_id = subject.id();
         let assertion = self.assert(tx, origin, seen, &record_id).await?;
         let shown = subject.values();
@@ -163,7 +167,13 @@ impl App {
         if changed {
             subject.save(tx, tx.now()).await?;
         }
-        Ok((record_id, subject.version(), changed))
+        tx.save_candidates(&candidates).await?;
+        let state = match candidates.len() {
+            0 => LinkState::Linked,
+            1 => LinkState::Candidate,
+            _ => LinkState::Ambiguous,
+        };
+        Ok(Taken { record_id, version: subject.version(), changed, state })
     }
 
     /// Appends what was said, unless the system said the very same before. Returns where it is written down.
@@ -209,13 +219,21 @@ impl App {
     }
 }
 
-/// The record, its version, and whether it changed.
-type Taken = (String, i32, bool);
+/// What became of a record that a system spoke of.
+struct Taken {
+    record_id: String,
+    version: i32,
+    changed: bool,
+    /// How sure a new link is.
+    state: LinkState,
+}
 
 /// The record that a system speaks of.
 struct Observed {
     subject: Subject,
     is_new: bool,
+    /// Records that it may be instead.
+    candidates: Vec<MatchCandidate>,
 }
 
 /// What an assertion said, by the names of shared fields.

@@ -4,7 +4,7 @@ use crosstie_domain::{
     Instant,
     access::RowScope,
     ids::{AccountId, ConnectionId, OpportunityId},
-    integration::Entity,
+    integration::{Entity, authority::Speaker},
     pipeline::{AccountClaim, AccountRecord, OpportunityClaim, OpportunityRecord, OpportunityStage},
 };
 use crosstie_store::{
@@ -15,7 +15,7 @@ use crosstie_store::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Observed, fields::Values, said::Said};
+use super::{Observed, fields::Values, matching, said::Said};
 use crate::{App, AppError};
 
 /// A record that is not merged into another one, with what it shows.
@@ -63,6 +63,51 @@ impl Subject {
                 opportunity.updated_at = now;
                 Ok(tx.save_opportunity(opportunity).await?)
             }
+        }
+    }
+
+    /// The record that it became one with.
+    pub(crate) fn merged_into(&self) -> Option<String> {
+        match self {
+            Self::Account(account) => account.merged_into.map(|id| id.to_string()),
+            Self::Opportunity(opportunity) => opportunity.merged_into.map(|id| id.to_string()),
+        }
+    }
+
+    /// Becomes one with another record of its kind.
+    pub(crate) fn merge(&mut self, into: &str) {
+        match self {
+            Self::Account(account) => account.merged_into = into.parse().ok(),
+            Self::Opportunity(opportunity) => opportunity.merged_into = into.parse().ok(),
+        }
+    }
+
+    /// Stands by itself again.
+    pub(crate) fn stand_alone(&mut self) {
+        match self {
+            Self::Account(account) => account.merged_into = None,
+            Self::Opportunity(opportunity) => opportunity.merged_into = None,
+        }
+    }
+
+    /// A new record that shows the same, not yet saved.
+    pub(crate) fn like_new(&self, tx: &Tx) -> Self {
+        let now = tx.now();
+        match self {
+            Self::Account(account) => Self::Account(AccountRecord {
+                id: tx.new_id(),
+                version: 0,
+                created_at: now,
+                updated_at: now,
+                ..account.clone()
+            }),
+            Self::Opportunity(opportunity) => Self::Opportunity(OpportunityRecord {
+                id: tx.new_id(),
+                version: 0,
+                created_at: now,
+                updated_at: now,
+                ..opportunity.clone()
+            }),
         }
     }
 
@@ -217,19 +262,24 @@ pub(super) async fn opportunity_values(
 }
 
 impl App {
-    /// The account that a system speaks of, and whether it is new.
+    /// The account that a system speaks of, and whether it is new. One that was not known is matched with those that
+    /// other systems brought.
     pub(super) async fn account(
         &self,
         tx: &Tx,
-        known: Option<&Identity>,
-        claim: &AccountClaim,
+        speaker: &Speaker,
+        (known, claim): (Option<&Identity>, &AccountClaim),
     ) -> Result<Observed, AppError> {
         let linked = known.and_then(|identity| identity.record_id.parse::<AccountId>().ok());
         // A customer that the hub itself made at billing carries our id, and may be heard of before its making is noted.
-        let found = match linked.or(claim.account) {
-            Some(id) => pipeline::accounts_by_ids(tx, &RowScope::All, &[id]).await?.pop(),
+        let mut found = match linked.or(claim.account) {
+            Some(id) => standing(tx, id).await?,
             None => None,
         };
+        let mut candidates = Vec::new();
+        if found.is_none() && linked.is_none() {
+            (found, candidates) = matching::find(tx, speaker, claim).await?;
+        }
         let now = tx.now();
         let is_new = found.is_none();
         let account = found.unwrap_or_else(|| AccountRecord {
@@ -237,11 +287,12 @@ impl App {
             name: String::new(),
             domain: None,
             billing_email: None,
+            merged_into: None,
             version: 0,
             created_at: now,
             updated_at: now,
         });
-        Ok(Observed { subject: Subject::Account(account), is_new })
+        Ok(Observed { subject: Subject::Account(account), is_new, candidates })
     }
 
     /// The opportunity that a system speaks of, and whether it is new.
@@ -260,11 +311,23 @@ impl App {
             native_stage: None,
             amount: None,
             close_on: None,
+            merged_into: None,
             version: 0,
             created_at: now,
             updated_at: now,
         });
-        Ok(Observed { subject: Subject::Opportunity(opportunity), is_new })
+        Ok(Observed { subject: Subject::Opportunity(opportunity), is_new, candidates: Vec::new() })
+    }
+}
+
+/// The account of this identifier, or the one that it was merged into.
+async fn standing(tx: &Tx, mut id: AccountId) -> Result<Option<AccountRecord>, AppError> {
+    loop {
+        let account = pipeline::accounts_by_ids(tx, &RowScope::All, &[id]).await?.pop();
+        match account.as_ref().and_then(|account| account.merged_into) {
+            Some(into) => id = into,
+            None => return Ok(account),
+        }
     }
 }
 

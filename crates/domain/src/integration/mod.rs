@@ -3,6 +3,8 @@
 mod alerts;
 pub mod authority;
 mod conflicts;
+mod links;
+pub mod matching;
 pub mod provenance;
 
 use std::collections::BTreeMap;
@@ -10,7 +12,10 @@ use std::collections::BTreeMap;
 use async_graphql::{Enum, SimpleObject};
 use serde::{Deserialize, Serialize};
 
-pub use self::conflicts::{ConflictRecord, ConflictStatus, ConflictVoice};
+pub use self::{
+    conflicts::{ConflictRecord, ConflictStatus, ConflictVoice},
+    links::{IdentityEvent, IdentityEventKind, LinkState, MatchCandidate, Moved},
+};
 use crate::{
     billing::InvoiceClaim,
     ids::{

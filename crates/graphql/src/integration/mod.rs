@@ -5,6 +5,7 @@ mod authority;
 mod conflicts;
 mod connections;
 mod inbound;
+pub(crate) mod links;
 mod parked;
 pub(crate) mod provenance;
 mod runs;
@@ -22,6 +23,7 @@ use self::{
     conflicts::{ConflictMutations, ConflictQueries},
     connections::ConnectionQueries,
     inbound::InboundEventQueries,
+    links::{LinkMutations, LinkQueries},
     parked::ParkedRowQueries,
     runs::SyncRunQueries,
 };
@@ -41,8 +43,9 @@ pub(crate) struct IntegrationQueries(
     AlertQueries,
     AuthorityQueries,
     ConflictQueries,
+    LinkQueries,
 );
 
 /// Mutations for what comes from connected systems.
 #[derive(MergedObject, Default)]
-pub(crate) struct IntegrationMutations(ConflictMutations);
+pub(crate) struct IntegrationMutations(ConflictMutations, LinkMutations);

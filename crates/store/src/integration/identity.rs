@@ -1,6 +1,11 @@
 //! The identity map: which record of the hub a record of another system is. One remote id has at most one.
 
-use crosstie_domain::{Instant, access::RowScope, ids::ConnectionId, integration::Entity};
+use crosstie_domain::{
+    Instant,
+    access::RowScope,
+    ids::ConnectionId,
+    integration::{Entity, LinkState},
+};
 use sea_orm::FromQueryResult;
 
 use crate::{Reads, StoreError, Tx, codec, db::marks};
@@ -16,6 +21,8 @@ pub struct Identity {
     pub remote_id: String,
     /// The record in the hub.
     pub record_id: String,
+    /// How sure that is. Saving an identity again leaves it as it is.
+    pub state: LinkState,
     /// The version last seen at the other system.
     pub remote_version: Option<String>,
     /// When it was last seen there.
@@ -28,6 +35,7 @@ struct IdentityRow {
     entity: String,
     remote_id: String,
     record_id: String,
+    state: String,
     remote_version: Option<String>,
     last_seen_at: i64,
 }
@@ -41,6 +49,7 @@ impl TryFrom<IdentityRow> for Identity {
             entity: Entity::parse(&row.entity).ok_or(StoreError::Corrupt { column: "identities.entity" })?,
             remote_id: row.remote_id,
             record_id: row.record_id,
+            state: codec::word("identities.state", row.state)?,
             remote_version: row.remote_version,
             last_seen_at: codec::instant("identities.last_seen_at", row.last_seen_at)?,
         })
@@ -110,7 +119,7 @@ impl Tx {
     /// [`StoreError::Conflict`] when the remote record is linked to another one.
     pub async fn save_identity(&self, identity: &Identity) -> Result<(), StoreError> {
         let sql = "INSERT INTO identities (connection_id, entity, remote_id, record_id, state, remote_version, \
-                   first_seen_at, last_seen_at) VALUES ($1, $2, $3, $4, 'linked', $5, $6, $6) \
+                   first_seen_at, last_seen_at) VALUES ($1, $2, $3, $4, $7, $5, $6, $6) \
                    ON CONFLICT (connection_id, entity, remote_id) DO UPDATE SET \
                    remote_version = excluded.remote_version, last_seen_at = excluded.last_seen_at \
                    WHERE identities.record_id = excluded.record_id";
@@ -121,6 +130,7 @@ impl Tx {
             identity.record_id.clone().into(),
             identity.remote_version.clone().into(),
             identity.last_seen_at.micros().into(),
+            codec::text(&identity.state).into(),
         ];
         if self.connection().run(sql, values).await? == 0 { Err(StoreError::Conflict) } else { Ok(()) }
     }
