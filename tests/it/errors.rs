@@ -110,6 +110,9 @@ fn the_codes_of_runs_events_rows_and_orders_are_those_of_the_engine_and_the_conn
     let mut found = sources(&["crates/app", "crates/sdk", "crates/store", "crates/sync", "connectors"]);
     let signatures = found.iter().position(|(name, _)| name.ends_with("sdk/src/signature.rs"));
     let (_, signatures) = found.swap_remove(signatures.expect("signatures are verified there"));
+    let sign_ins = found.iter().position(|(name, _)| name.ends_with("sync/src/sign_in/codes.rs"));
+    let (_, sign_ins) = found.swap_remove(sign_ins.expect("connections sign in there"));
     expect_rows("In runs", &found.iter().flat_map(|(_, text)| given(text)).collect());
     expect_rows("Refused webhooks", &given(&signatures));
+    expect_rows("Signing in", &given(&sign_ins));
 }

@@ -10,6 +10,7 @@ mod errors;
 mod identity;
 mod ingest;
 mod kill;
+mod oauth;
 mod orders;
 mod paging;
 mod runs;

@@ -22,7 +22,7 @@ make_venv() {
 # is_running <name>: whether the process that was started under this name still lives and is the same one.
 is_running() {
   local pid; pid=$(cat "$WORK/$1.pid" 2>/dev/null) || return 1
-  [ -n "$pid" ] && { tr '\0' ' ' < "/proc/$pid/cmdline"; } 2>/dev/null | grep -qF "$WORK/venv/bin/"
+  [ -n "$pid" ] && { tr '\0' ' ' < "/proc/$pid/cmdline"; } 2>/dev/null | grep -qF -e "$WORK/venv/bin/" -e "$WORK/npm/"
 }
 
 # run_behind <name> <command>...: starts it in a session of its own, with its output in $WORK/<name>.log.

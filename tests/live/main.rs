@@ -1,7 +1,8 @@
 //! The hub beside real servers. Each test runs when the environment says where its server is (`tryton.sh start` and
-//! `localstripe.sh start` in this folder print it) and otherwise prints a line that begins with `NOT RUN:`.
+//! `localstripe.sh start` and `oidc.sh start` in this folder print it) and otherwise prints a line that begins with `NOT RUN:`.
 
 mod localstripe;
+mod oauth;
 #[path = "../it/support/mod.rs"]
 #[expect(dead_code, unused_imports, reason = "shared with the tests in `it`, which use more of it")]
 mod support;

@@ -37,7 +37,15 @@ static DESCRIPTOR: Descriptor = Descriptor {
     name: "HubSpot",
     version: "1.0.0",
     arms: &[Arm::Crm],
-    auth: &[AuthMode::Bearer, AuthMode::OAuth2Refresh { token_path: "/oauth/v1/token" }],
+    auth: &[
+        AuthMode::Bearer,
+        AuthMode::OAuth2Refresh { token_path: "/oauth/v1/token" },
+        AuthMode::AuthorizationCode {
+            authorize_url: "https://app.hubspot.com/oauth/authorize",
+            token_path: "/oauth/v1/token",
+            scopes: &["oauth", "crm.objects.companies.read", "crm.objects.deals.read"],
+        },
+    ],
     default_base_url: Some("https://api.hubapi.com"),
     // An app has 100 calls in any 10 seconds, and apart from these 5 searches in any second. A burst counts on top of
     // the rate, so both together stay below.

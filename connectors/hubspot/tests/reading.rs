@@ -275,11 +275,8 @@ async fn the_probe_needs_a_credential_that_is_accepted() {
 
 #[tokio::test]
 async fn a_refresh_token_signs_in_too() {
-    let account = Account::with(Credentials::OAuth2Refresh {
-        client_id: "app".to_owned(),
-        client_secret: Secret::new("client-secret"),
-        refresh_token: Secret::new("refresh"),
-    });
+    let account =
+        Account::with(Credentials::refresh_token("app", Secret::new("client-secret"), Secret::new("refresh")));
     assert!(Hubspot.probe(&account.net).await.is_ok());
     let paths: Vec<String> = account.requests().iter().map(|request| request.path().to_owned()).collect();
     assert_eq!(paths, ["/oauth/v1/token", "/crm/v3/objects/deals"]);
@@ -288,11 +285,8 @@ async fn a_refresh_token_signs_in_too() {
 #[tokio::test]
 async fn a_refresh_token_that_is_refused_needs_a_person_in_either_shape() {
     for body in [json!({ "status": "BAD_REFRESH_TOKEN" }), json!({ "error": "invalid_grant" })] {
-        let account = Account::with(Credentials::OAuth2Refresh {
-            client_id: "app".to_owned(),
-            client_secret: Secret::new("client-secret"),
-            refresh_token: Secret::new("revoked"),
-        });
+        let account =
+            Account::with(Credentials::refresh_token("app", Secret::new("client-secret"), Secret::new("revoked")));
         account.fake().fail_next(HttpResponse::json(400, &body));
         assert_eq!(Hubspot.probe(&account.net).await, Err(Fault::NeedsReauth), "{body}");
     }

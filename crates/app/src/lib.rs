@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod access;
+mod authorizations;
 mod billing;
 mod changes;
 mod conflicts;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use crosstie_domain::{Refusals, integration::authority::FieldRules};
 use crosstie_store::{Store, StoreError};
 
+pub use authorizations::{StartConnectionAuthorization, StartedAuthorization, TakenAuthorization};
 pub use billing::SendOutcome;
 pub use changes::ChangeFeed;
 pub use conflicts::{Choice, ResolveConflict};

@@ -38,6 +38,31 @@ pub enum AuthMode {
         /// Path of the token endpoint below the base address.
         token_path: &'static str,
     },
+    /// OAuth 2.0 with the client's own secret alone.
+    ClientCredentials {
+        /// Path of the token endpoint below the base address.
+        token_path: &'static str,
+        /// What is asked for, unless a connection says otherwise.
+        scopes: &'static [&'static str],
+    },
+    /// OAuth 2.0 after a person allowed it once, in a browser, with PKCE.
+    AuthorizationCode {
+        /// Where the person allows it: a path below the base address, or a whole https address.
+        authorize_url: &'static str,
+        /// Path of the token endpoint below the base address.
+        token_path: &'static str,
+        /// What is asked for, unless a connection says otherwise.
+        scopes: &'static [&'static str],
+    },
+    /// OAuth 2.0 with an assertion that the client signs with its own key (RFC 7523).
+    JwtBearer {
+        /// Path of the token endpoint below the base address.
+        token_path: &'static str,
+        /// Whom assertions are for; the token endpoint itself when `None`.
+        audience: Option<&'static str>,
+        /// What is asked for, unless a connection says otherwise.
+        scopes: &'static [&'static str],
+    },
 }
 
 /// How fast one group of endpoints may be called. Vendors count calls in windows, so choose it by

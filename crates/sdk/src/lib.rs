@@ -17,8 +17,9 @@ pub use fake::{FakeVendor, MemoryTransport};
 pub use fault::{Fault, FieldError};
 pub use inbound::{Acknowledgment, Delivery, Inbound, Malformed, Nudge, Verified};
 pub use net::{
-    Answer, Call, Credentials, HttpRequest, HttpResponse, Method, Net, NetError, NetOptions, ReqwestTransport, Secret,
-    Transport, TransportError,
+    Answer, AuthorizationRefused, Call, ClientAuth, ClientSecrets, Credentials, Grant, HttpRequest, HttpResponse,
+    KeptTokens, MemoryTokens, Method, Net, NetError, NetOptions, OAuthClient, Refusal, ReqwestTransport, Secret,
+    SignIn, TokenLease, TokenSet, TokenStore, TokenStoreError, Transport, TransportError,
 };
 pub use reader::{
     AnyReader, Ask, Bag, Deletes, MappedPage, MappedRow, More, Observed, Order, Page, Reader, Row, RowKey, Unmappable,

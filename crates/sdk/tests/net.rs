@@ -32,11 +32,7 @@ fn bearer() -> Credentials {
 }
 
 fn oauth() -> Credentials {
-    Credentials::OAuth2Refresh {
-        client_id: "client".to_owned(),
-        client_secret: Secret::new("client-secret"),
-        refresh_token: Secret::new("refresh-1"),
-    }
+    Credentials::refresh_token("client", Secret::new("client-secret"), Secret::new("refresh-1"))
 }
 
 fn net(base_url: &str, credentials: Credentials) -> Result<Net, NetError> {

@@ -9,6 +9,7 @@ use crosstie_domain::integration::{
     Arm, Entity,
     authority::{Authority, FieldRules, OnConflict},
 };
+use crosstie_sdk::{ClientAuth, Grant};
 use serde::Deserialize;
 use url::Url;
 
@@ -155,9 +156,31 @@ pub struct OAuthConfig {
     /// Its secret.
     #[serde(default)]
     pub client_secret: String,
-    /// What access tokens are asked for with.
+    /// What access tokens are asked for with, by the grant `refresh_token`.
     #[serde(default)]
     pub refresh_token: String,
+    /// The key that it signs assertions with, as PEM.
+    #[serde(default)]
+    pub private_key: String,
+    /// How it comes by access tokens.
+    #[serde(default)]
+    pub grant: Grant,
+    /// How it proves who it is.
+    #[serde(default)]
+    pub client_auth: ClientAuth,
+    /// What it asks for; what the connector asks for when empty.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// Where a person authorizes it, when not at the vendor's own address.
+    pub authorize_url: Option<String>,
+    /// Where it asks for tokens, when not at the vendor's own address.
+    pub token_url: Option<String>,
+    /// On whose behalf it makes an assertion; its own when left out.
+    pub subject: Option<String>,
+    /// Whom its assertions are for; the token endpoint when left out.
+    pub audience: Option<String>,
+    /// What the vendor calls its private key.
+    pub key_id: Option<String>,
 }
 
 /// Shows no secret.
@@ -241,7 +264,8 @@ impl Config {
             connection.base_url = env(&format!("{prefix}_BASE_URL")).or(connection.base_url.take());
             for kind in SecretKind::ALL {
                 if let Some(text) = env(&format!("{prefix}_{}", kind.variable())) {
-                    connection.give(kind, &text.replace(',', "\n"));
+                    let text = if kind == SecretKind::WebhookSecret { text.replace(',', "\n") } else { text };
+                    connection.give(kind, &text);
                     connection.from_environment.push(kind);
                 }
             }
@@ -403,14 +427,25 @@ mod tests {
     }
 
     #[test]
-    fn every_part_of_an_oauth_client_is_needed() {
-        let oauth = "oauth = { client_id = \"i\", client_secret = \"s\", refresh_token = \"r\" }";
-        let text = GOOD.replace("token = \"t\"", oauth);
-        check(&text, &[], "");
-        for (value, part) in [("i", "client_id"), ("s", "client_secret"), ("r", "refresh_token")] {
-            let text = text.replace(&format!("\"{value}\""), "\"\"");
-            check(&text, &[], &format!("`connections[0].oauth.{part}`"));
+    fn an_oauth_client_needs_what_its_grant_needs() {
+        let oauth = |rest: &str| GOOD.replace("token = \"t\"", &format!("oauth = {{ client_id = \"i\"{rest} }}"));
+        for (rest, missing) in [
+            (", client_secret = \"s\", refresh_token = \"r\"", ""),
+            (", client_secret = \"\", refresh_token = \"r\"", "`connections[0].oauth.client_secret`: missing"),
+            (", client_secret = \"s\"", "`connections[0].oauth.refresh_token`: missing"),
+            (", grant = \"client_credentials\", client_secret = \"s\"", ""),
+            (", grant = \"client_credentials\"", "`connections[0].oauth.client_secret`: missing"),
+            (", grant = \"client_credentials\", client_auth = \"private_key_jwt\", private_key = \"k\"", ""),
+            (", grant = \"authorization_code\"", ""),
+            (", grant = \"jwt_bearer\", private_key = \"k\"", ""),
+            (", grant = \"jwt_bearer\"", "`connections[0].oauth.private_key`: missing"),
+            (", grant = \"password\"", "grant"),
+        ] {
+            check(&oauth(rest), &[], missing);
         }
+        check(&oauth("").replace("\"i\"", "\"\""), &[], "`connections[0].oauth.client_id`: empty");
+        let env = [("CROSSTIE_CONNECTIONS_CRM_EU_PRIVATE_KEY", "k")];
+        check(&oauth(", grant = \"jwt_bearer\""), &env, "");
     }
 
     #[test]

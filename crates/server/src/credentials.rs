@@ -1,12 +1,16 @@
 //! The secrets of connections: which there are, and where each comes from. The environment goes before what the database
 //! keeps, and that before the file.
 
+use std::sync::Arc;
+
 use crosstie_app::{
     App,
     secrets::{Keyring, KeyringError, SecretsError},
 };
 use crosstie_domain::secrets::{SecretOwner, SecretPlace};
+use crosstie_sdk::{ClientAuth, ClientSecrets, Grant, OAuthClient, Secret};
 use crosstie_store::secrets::secrets_of;
+use crosstie_sync::KeptSignIn;
 
 use crate::config::{Config, ConfigError, ConnectionConfig, SecretsConfig};
 
@@ -19,13 +23,16 @@ pub enum SecretKind {
     ClientSecret,
     /// What an OAuth 2.0 client asks for access tokens with.
     RefreshToken,
+    /// What an OAuth 2.0 client signs assertions with, as PEM.
+    PrivateKey,
     /// What webhooks are signed with; one on each line while one is being replaced.
     WebhookSecret,
 }
 
 impl SecretKind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Token, Self::ClientSecret, Self::RefreshToken, Self::WebhookSecret];
+    pub const ALL: [Self; 5] =
+        [Self::Token, Self::ClientSecret, Self::RefreshToken, Self::PrivateKey, Self::WebhookSecret];
 
     /// The name of the kind, by which it is kept and which commands take.
     pub fn as_str(self) -> &'static str {
@@ -33,6 +40,7 @@ impl SecretKind {
             Self::Token => "token",
             Self::ClientSecret => "client_secret",
             Self::RefreshToken => "refresh_token",
+            Self::PrivateKey => "private_key",
             Self::WebhookSecret => "webhook_secret",
         }
     }
@@ -48,6 +56,7 @@ impl SecretKind {
             Self::Token => "TOKEN",
             Self::ClientSecret => "CLIENT_SECRET",
             Self::RefreshToken => "REFRESH_TOKEN",
+            Self::PrivateKey => "PRIVATE_KEY",
             Self::WebhookSecret => "WEBHOOK_SECRETS",
         }
     }
@@ -58,6 +67,7 @@ impl SecretKind {
             Self::Token => "token",
             Self::ClientSecret => "oauth.client_secret",
             Self::RefreshToken => "oauth.refresh_token",
+            Self::PrivateKey => "oauth.private_key",
             Self::WebhookSecret => "webhook_secrets",
         }
     }
@@ -74,7 +84,8 @@ impl ConnectionConfig {
             (SecretKind::WebhookSecret, _) => {
                 self.webhook_secrets = text.lines().map(|line| line.trim().to_owned()).collect();
             }
-            (SecretKind::ClientSecret | SecretKind::RefreshToken, None) => {}
+            (SecretKind::PrivateKey, Some(oauth)) => oauth.private_key = text.to_owned(),
+            (SecretKind::ClientSecret | SecretKind::RefreshToken | SecretKind::PrivateKey, None) => {}
         }
     }
 
@@ -93,9 +104,58 @@ impl ConnectionConfig {
     /// What it lacks for signing in.
     pub(crate) fn missing_secret(&self) -> Option<SecretKind> {
         let Some(oauth) = &self.oauth else { return self.token.is_none().then_some(SecretKind::Token) };
-        let needed =
-            [(SecretKind::ClientSecret, &oauth.client_secret), (SecretKind::RefreshToken, &oauth.refresh_token)];
+        let own = match oauth.client_auth {
+            ClientAuth::PrivateKeyJwt => (SecretKind::PrivateKey, &oauth.private_key),
+            ClientAuth::Body | ClientAuth::Basic => (SecretKind::ClientSecret, &oauth.client_secret),
+        };
+        let needed = match oauth.grant {
+            Grant::ClientCredentials => vec![own],
+            Grant::RefreshToken => vec![own, (SecretKind::RefreshToken, &oauth.refresh_token)],
+            Grant::JwtBearer => vec![(SecretKind::PrivateKey, &oauth.private_key)],
+            // A client without a secret is a public one: then the verifier alone protects the code.
+            Grant::AuthorizationCode if own.0 == SecretKind::ClientSecret => vec![],
+            Grant::AuthorizationCode => vec![own],
+        };
         needed.into_iter().find(|(_, text)| text.trim().is_empty()).map(|(kind, _)| kind)
+    }
+
+    /// Whether a new secret of this kind is taken by a hub that runs, whenever it asks for tokens.
+    pub(crate) fn takes_at_once(&self, kind: SecretKind) -> bool {
+        let of_the_client =
+            matches!(kind, SecretKind::ClientSecret | SecretKind::RefreshToken | SecretKind::PrivateKey);
+        of_the_client && self.oauth.is_some()
+    }
+}
+
+/// How a connection signs in that does so by OAuth 2.0: its client, and who keeps its tokens.
+pub(crate) struct OAuthSignIn {
+    pub(crate) client: OAuthClient,
+    pub(crate) kept: Arc<KeptSignIn>,
+}
+
+impl OAuthSignIn {
+    /// That of a connection with its secrets; `None` when it does not sign in by OAuth 2.0.
+    pub(crate) fn of(app: &App, connection: &ConnectionConfig) -> Option<Self> {
+        let oauth = connection.oauth.as_ref()?;
+        let secret = |text: &String| (!text.trim().is_empty()).then(|| Secret::new(text));
+        let given = ClientSecrets {
+            client_secret: secret(&oauth.client_secret),
+            refresh_token: secret(&oauth.refresh_token),
+            private_key: secret(&oauth.private_key),
+        };
+        let fixed = connection.from_environment.iter().map(|kind| kind.as_str()).collect();
+        let kept = Arc::new(KeptSignIn::new(app.clone(), &connection.name, given, fixed));
+        let client = OAuthClient {
+            client_auth: oauth.client_auth,
+            scopes: oauth.scopes.clone(),
+            authorize_url: oauth.authorize_url.clone(),
+            token_url: oauth.token_url.clone(),
+            subject: oauth.subject.clone(),
+            audience: oauth.audience.clone(),
+            key_id: oauth.key_id.clone(),
+            ..OAuthClient::new(oauth.grant, &oauth.client_id, kept.clone())
+        };
+        Some(Self { client, kept })
     }
 }
 
@@ -123,18 +183,33 @@ pub(crate) fn keyring(config: &SecretsConfig) -> Result<Option<Keyring>, ConfigE
 pub(crate) async fn complete(app: &App, config: &Config) -> Result<Config, CredentialsError> {
     let mut config = config.clone();
     for connection in &mut config.connections {
-        for sealed in secrets_of(app.store(), SecretOwner::Connection, &connection.name).await? {
-            let Some(kind) = SecretKind::parse(&sealed.place.name) else { continue };
-            if connection.from_environment.contains(&kind) {
-                continue;
-            }
-            if let Some(plain) = app.open_secret(app.store(), &sealed.place).await? {
-                connection.give(kind, plain.expose());
-            }
+        give_sealed(app, connection).await?;
+        let rotates = connection.oauth.as_ref().is_some_and(|oauth| oauth.grant.rotates());
+        if rotates && app.keyring().is_err() {
+            let why = format!(
+                "missing: the connection {} gets refresh tokens, which are kept sealed; give a file here or \
+                 CROSSTIE_SECRETS_KEY, and `crosstie secrets new-key` prints a key",
+                connection.name
+            );
+            return Err(ConfigError::Key { key: "secrets.key_file".to_owned(), why }.into());
         }
     }
     config.check_complete()?;
     Ok(config)
+}
+
+/// Gives a connection what the database keeps for it.
+///
+/// # Errors
+/// [`SecretsError`] of one that cannot be opened.
+pub(crate) async fn give_sealed(app: &App, connection: &mut ConnectionConfig) -> Result<(), SecretsError> {
+    for sealed in secrets_of(app.store(), SecretOwner::Connection, &connection.name).await? {
+        let Some(kind) = SecretKind::parse(&sealed.place.name) else { continue };
+        if !connection.from_environment.contains(&kind) {
+            connection.give(kind, app.open_sealed(&sealed)?.expose());
+        }
+    }
+    Ok(())
 }
 
 /// Why connections cannot be given their secrets.
@@ -146,12 +221,6 @@ pub enum CredentialsError {
     /// One cannot be opened.
     #[error(transparent)]
     Secrets(#[from] SecretsError),
-}
-
-impl From<crosstie_store::StoreError> for CredentialsError {
-    fn from(error: crosstie_store::StoreError) -> Self {
-        Self::Secrets(error.into())
-    }
 }
 
 /// Where a secret of a connection is kept.

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use crosstie_app::{App, SystemClock};
+use crosstie_app::{App, SystemClock, secrets::SecretsError};
 use crosstie_domain::Clock;
 use crosstie_sdk::{Credentials, NetOptions, ReqwestTransport, Secret, Settings, TransportError};
 use crosstie_store::{Store, StoreError};
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{Config, ConfigError, ConnectionConfig},
-    credentials::{self, CredentialsError},
+    credentials::{self, CredentialsError, OAuthSignIn},
     database, routes, telemetry,
 };
 
@@ -98,13 +98,14 @@ impl Hub {
     /// [`StartError`], naming the configuration key that is wrong.
     pub async fn start_on(config: Config, listener: TcpListener) -> Result<Self, StartError> {
         let address = local_address("listen", &listener, &config.listen)?;
-        let (app, connections) = open(&config).await?;
+        let Opened { app, connections, sign_ins } = open_all(&config).await?;
         connections.retire_others(&app).await?;
         let clock = SystemClock::default();
         let engine = Engine::new(app.clone(), connections, format!("hub-{}", clock.new_uuid()));
         let stop = CancellationToken::new();
         let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
         let public_url = public_url.trim_end_matches('/').to_owned();
+        note_sign_ins(&sign_ins, &engine, &public_url).await?;
         let shared = Shared { app: app.clone(), engine: Arc::clone(&engine), public_url, stopping: stop.clone() };
         let metrics = telemetry::metrics();
         let mut servers = Vec::new();
@@ -160,22 +161,56 @@ pub async fn open_app(config: &Config) -> Result<App, StartError> {
 /// # Errors
 /// [`StartError`].
 pub async fn open(config: &Config) -> Result<(App, Connections), StartError> {
-    let app = open_app(config).await?;
-    let config = credentials::complete(&app, config).await?;
-    let transport = Arc::new(ReqwestTransport::new()?);
-    let setups = config.connections.iter().map(|connection| setup(connection, transport.clone())).collect();
-    let connections = Connections::set_up(&app, setups).await?;
+    let Opened { app, connections, .. } = open_all(config).await?;
     Ok((app, connections))
 }
 
-fn setup(config: &ConnectionConfig, transport: Arc<ReqwestTransport>) -> ConnectionSetup {
+/// What is there before anything starts.
+struct Opened {
+    app: App,
+    connections: Connections,
+    /// By the names of their connections.
+    sign_ins: Vec<(String, OAuthSignIn)>,
+}
+
+async fn open_all(config: &Config) -> Result<Opened, StartError> {
+    let app = open_app(config).await?;
+    let config = credentials::complete(&app, config).await?;
+    let transport = Arc::new(ReqwestTransport::new()?);
+    let (mut setups, mut sign_ins) = (Vec::new(), Vec::new());
+    for connection in &config.connections {
+        let sign_in = OAuthSignIn::of(&app, connection);
+        setups.push(setup(connection, sign_in.as_ref(), transport.clone()));
+        sign_ins.extend(sign_in.map(|sign_in| (connection.name.clone(), sign_in)));
+    }
+    let connections = Connections::set_up(&app, setups).await?;
+    Ok(Opened { app, connections, sign_ins })
+}
+
+/// Takes note of how connections sign in now, and of where a person lets them.
+async fn note_sign_ins(
+    sign_ins: &[(String, OAuthSignIn)],
+    engine: &Engine,
+    public_url: &str,
+) -> Result<(), CredentialsError> {
+    for (name, sign_in) in sign_ins {
+        sign_in.kept.configured(&sign_in.client).await?;
+        let redirect_url = format!("{public_url}/oauth/callback/{name}");
+        let connection = engine.connections().named(name);
+        let page = connection.and_then(|connection| connection.net.authorization_page(&redirect_url));
+        sign_in.kept.offers(page.map(|page| (page.into(), redirect_url))).await.map_err(SecretsError::from)?;
+    }
+    Ok(())
+}
+
+fn setup(
+    config: &ConnectionConfig,
+    sign_in: Option<&OAuthSignIn>,
+    transport: Arc<ReqwestTransport>,
+) -> ConnectionSetup {
     let connector = crosstie_connectors::connector(&config.connector);
-    let credentials = match &config.oauth {
-        Some(oauth) => Credentials::OAuth2Refresh {
-            client_id: oauth.client_id.clone(),
-            client_secret: Secret::new(&oauth.client_secret),
-            refresh_token: Secret::new(&oauth.refresh_token),
-        },
+    let credentials = match sign_in {
+        Some(sign_in) => Credentials::OAuth2(Box::new(sign_in.client.clone())),
         None => Credentials::Bearer(Secret::new(config.token.clone().unwrap_or_default())),
     };
     ConnectionSetup {

@@ -11,8 +11,10 @@ mod parked;
 mod pull;
 mod relay;
 mod schedule;
+mod sign_in;
 
 pub use connections::{Connection, ConnectionSetup, Connections, SetupError};
 pub use engine::{Engine, Running};
 pub use inbox::Receipt;
 pub use pull::RunSummary;
+pub use sign_in::{AuthorizationOutcome, Callback, KeptSignIn};

@@ -281,6 +281,7 @@ impl Graph {
             "entityChanged" => json!({ "after": "0" }),
             "createSow" => json!({ "input": self.draft(sold) }),
             "signSow" => json!({ "input": { "sowId": sold.sow } }),
+            "startConnectionAuthorization" => json!({ "input": { "connectionId": self.billing } }),
             "acceptMilestone" => json!({ "input": { "milestoneId": sold.milestone } }),
             _ => return None,
         })

@@ -109,11 +109,19 @@ impl App {
     /// # Errors
     /// [`SecretsError`]; what cannot be opened is never taken for missing.
     pub async fn open_secret(&self, db: &impl Reads, place: &SecretPlace) -> Result<Option<Plain>, SecretsError> {
-        let Some(sealed) = secret(db, place).await? else { return Ok(None) };
-        let bytes = envelope::open(self.keyring()?, place, &sealed.envelope);
-        let bytes = bytes.map_err(|closed| explain(closed, &sealed))?;
-        let text = String::from_utf8(bytes.to_vec()).map_err(|_| SecretsError::Damaged(place.clone()))?;
-        Ok(Some(Plain::new(text)))
+        let sealed = secret(db, place).await?;
+        sealed.map(|sealed| self.open_sealed(&sealed)).transpose()
+    }
+
+    /// Opens a sealed secret that was read already.
+    ///
+    /// # Errors
+    /// [`SecretsError`].
+    pub fn open_sealed(&self, sealed: &SealedSecret) -> Result<Plain, SecretsError> {
+        let bytes = envelope::open(self.keyring()?, &sealed.place, &sealed.envelope);
+        let bytes = bytes.map_err(|closed| explain(closed, sealed))?;
+        let text = String::from_utf8(bytes.to_vec()).map_err(|_| SecretsError::Damaged(sealed.place.clone()))?;
+        Ok(Plain::new(text))
     }
 
     /// Seals the own keys of all secrets with the active master key. It may be stopped and begun again, and hubs that

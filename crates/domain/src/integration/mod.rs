@@ -6,6 +6,7 @@ mod conflicts;
 mod links;
 pub mod matching;
 pub mod provenance;
+mod sign_ins;
 
 use std::collections::BTreeMap;
 
@@ -28,6 +29,7 @@ use crate::{
 };
 
 pub use alerts::{AlertKey, AlertKind, AlertRecord, AlertState};
+pub use sign_ins::{AuthorizationRecord, SignInRecord, SignInState};
 
 /// The kinds of record that cross the border to other systems.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Enum, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! Connected systems.
 
-use async_graphql::{ID, InputObject, Object};
+use async_graphql::{Context, ID, InputObject, Object, Result};
 use crosstie_domain::{
     access::{Permission, Sensitivity},
     integration::ConnectionRecord,
@@ -10,9 +10,10 @@ use crosstie_store::{
     integration::{self, ConnectionColumn},
 };
 
+use super::ConnectionSignIn;
 use crate::{
-    access::sensitivity,
-    edge::Item,
+    access::{access, sensitivity},
+    edge::{Item, keyed},
     error::ApiError,
     filter::{Comparison, Filter, IdFilter, Joined, TextFilter},
     listing::{Node, listed, order_fields},
@@ -46,6 +47,19 @@ impl ConnectedSystem {
     /// Identifies the connection.
     pub(crate) async fn id(&self) -> ID {
         self.0.id.into()
+    }
+
+    /// How it signs in by OAuth 2.0; null when it does not, or never has.
+    async fn sign_in(&self, ctx: &Context<'_>) -> Result<Option<ConnectionSignIn>> {
+        let found = access(ctx, Permission::IntegrationRead)?;
+        let sign_in = self.0.one(
+            "signIn",
+            |connection| Some(connection.name.clone()),
+            |names| async move {
+                Ok(keyed(integration::sign_ins_of(found.store, &names).await?, |record| record.connection.clone()))
+            },
+        );
+        Ok(sign_in.await?.map(ConnectionSignIn))
     }
 }
 

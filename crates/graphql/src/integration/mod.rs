@@ -9,6 +9,7 @@ pub(crate) mod links;
 mod parked;
 pub(crate) mod provenance;
 mod runs;
+mod sign_ins;
 
 use async_graphql::MergedObject;
 use crosstie_domain::integration::Entity;
@@ -26,6 +27,7 @@ use self::{
     links::{LinkMutations, LinkQueries},
     parked::ParkedRowQueries,
     runs::SyncRunQueries,
+    sign_ins::{ConnectionSignIn, SignInMutations},
 };
 use crate::filter::Choice;
 
@@ -48,4 +50,4 @@ pub(crate) struct IntegrationQueries(
 
 /// Mutations for what comes from connected systems.
 #[derive(MergedObject, Default)]
-pub(crate) struct IntegrationMutations(ConflictMutations, LinkMutations);
+pub(crate) struct IntegrationMutations(ConflictMutations, LinkMutations, SignInMutations);

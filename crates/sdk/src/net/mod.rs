@@ -16,11 +16,14 @@ use url::Url;
 
 use self::{auth::Authenticator, budget::Budgets, call::without_query, clock::ClockSkew};
 pub use self::{
-    auth::{Credentials, Secret},
+    auth::{
+        AuthorizationRefused, ClientAuth, ClientSecrets, Credentials, Grant, KeptTokens, MemoryTokens, OAuthClient,
+        Refusal, Secret, SignIn, TokenLease, TokenSet, TokenStore, TokenStoreError,
+    },
     call::{Answer, Call, HttpRequest, HttpResponse, Method},
     transport::{ReqwestTransport, Transport, TransportError},
 };
-use crate::{AuthMode, Descriptor, Fault, Settings};
+use crate::{Descriptor, Fault, Settings};
 
 /// What a connection gives its connector to talk with.
 pub struct NetOptions {
@@ -52,7 +55,7 @@ pub struct Net {
     transport: Arc<dyn Transport>,
     auth: Authenticator,
     budgets: Budgets,
-    skew: ClockSkew,
+    skew: Arc<ClockSkew>,
 }
 
 impl Net {
@@ -65,26 +68,9 @@ impl Net {
         let text = base_url.as_deref().or(descriptor.default_base_url);
         let text = text.ok_or_else(|| NetError::BaseUrl("missing: this vendor has no common address".to_owned()))?;
         let base = base_of(text)?;
-        let token_url = match &credentials {
-            Credentials::Bearer(_) => None,
-            Credentials::OAuth2Refresh { .. } => {
-                let path = descriptor.auth.iter().find_map(|mode| match mode {
-                    AuthMode::OAuth2Refresh { token_path } => Some(*token_path),
-                    AuthMode::Bearer => None,
-                });
-                let path = path.ok_or_else(|| NetError::Credentials("this vendor offers no OAuth 2.0".to_owned()))?;
-                Some(join(&base, path).map_err(|fault| NetError::BaseUrl(fault.to_string()))?)
-            }
-        };
-        let auth = Authenticator::new(credentials, token_url, Arc::clone(&transport))?;
-        Ok(Self {
-            base,
-            settings,
-            transport,
-            auth,
-            budgets: Budgets::new(descriptor.budgets),
-            skew: ClockSkew::default(),
-        })
+        let skew = Arc::<ClockSkew>::default();
+        let auth = Authenticator::new(credentials, descriptor, &base, Arc::clone(&transport), Arc::clone(&skew))?;
+        Ok(Self { base, settings, transport, auth, budgets: Budgets::new(descriptor.budgets), skew })
     }
 
     /// The settings of the connection.
@@ -98,6 +84,26 @@ impl Net {
     /// A record that the vendor stamps now bears about our present moment plus this.
     pub fn clock_skew_ms(&self) -> Option<i64> {
         self.skew.latest_ms()
+    }
+
+    /// Where a person authorizes the connection, but for what is new each time (`state`, `code_challenge`): `None` when it
+    /// does not sign in so.
+    pub fn authorization_page(&self, redirect_url: &str) -> Option<Url> {
+        self.auth.renewal()?.authorization_page(redirect_url)
+    }
+
+    /// Takes the tokens that a person's authorization gives, and keeps them before they are used.
+    ///
+    /// # Errors
+    /// [`AuthorizationRefused`].
+    pub async fn finish_authorization(
+        &self,
+        code: Secret,
+        verifier: Secret,
+        redirect_url: &str,
+    ) -> Result<(), AuthorizationRefused> {
+        let renewal = self.auth.renewal().ok_or(AuthorizationRefused::NotOffered)?;
+        renewal.finish(code, verifier, redirect_url.to_owned()).await
     }
 
     /// Sends a call and returns the vendor's answer, which is a success or a refusal that the connector can explain.

@@ -91,7 +91,7 @@ impl ReqwestTransport {
 }
 
 /// Whether an address leads to the loopback interface: 127.0.0.0/8, `::1` or `localhost`.
-fn is_on_this_machine(url: &str) -> bool {
+pub(super) fn is_on_this_machine(url: &str) -> bool {
     match Url::parse(url).ok().as_ref().and_then(Url::host) {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.to_canonical().is_loopback(),

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::{CommandError, ConfigArgs, or_none, word};
+use super::{CommandError, ConfigArgs, authorize::authorize, or_none, word};
 use crate::hub::open;
 
 #[derive(Debug, Subcommand)]
@@ -13,6 +13,13 @@ pub(super) enum ConnectionCommand {
     List {
         #[command(flatten)]
         config: ConfigArgs,
+    },
+    /// Let a person allow the hub to sign in to a system: prints the address to open
+    Authorize {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// The connection
+        name: String,
     },
     /// Sign in to a system and say who the hub is there
     Test {
@@ -26,6 +33,7 @@ pub(super) enum ConnectionCommand {
 pub(super) async fn run(command: ConnectionCommand) -> Result<ExitCode, CommandError> {
     match command {
         ConnectionCommand::List { config } => list(&config).await,
+        ConnectionCommand::Authorize { config, name } => authorize(&config, &name).await,
         ConnectionCommand::Test { config, name } => test(&config, name.as_deref()).await,
     }
 }

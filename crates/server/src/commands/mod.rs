@@ -1,6 +1,7 @@
 //! What the command line does, one file for each subject.
 
 mod alert;
+mod authorize;
 mod connection;
 mod inbox;
 mod outbox;

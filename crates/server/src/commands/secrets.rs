@@ -8,7 +8,11 @@ use crosstie_store::secrets::{SealedSecret, secrets_after};
 use zeroize::Zeroizing;
 
 use super::{CommandError, ConfigArgs, no_such};
-use crate::{config::SecretKind, credentials, hub::open_app};
+use crate::{
+    config::SecretKind,
+    credentials::{self, OAuthSignIn},
+    hub::open_app,
+};
 
 /// The longest secret that is taken, in bytes.
 const MOST_BYTES: u64 = 64 * 1024;
@@ -25,7 +29,7 @@ pub(super) enum SecretsCommand {
         config: ConfigArgs,
         /// The connection, as it is configured
         connection: String,
-        /// Which secret: `token`, `client_secret`, `refresh_token` or `webhook_secret`
+        /// Which secret: `token`, `client_secret`, `refresh_token`, `private_key` or `webhook_secret`
         #[arg(value_parser = kind)]
         secret: SecretKind,
     },
@@ -77,7 +81,13 @@ async fn set(config: &ConfigArgs, connection: &str, kind: SecretKind) -> Result<
     let tx = app.store().begin().await?;
     app.seal_secret(&tx, &credentials::place(connection, kind), &Plain::new(text.as_str())).await?;
     tx.commit().await?;
-    println!("connection {connection}: {} is kept; a hub that runs takes it at its next start", kind.as_str());
+    let mut configured = configured.clone();
+    credentials::give_sealed(&app, &mut configured).await?;
+    let taken = if configured.takes_at_once(kind) { "when it next asks for tokens" } else { "at its next start" };
+    if let Some(sign_in) = OAuthSignIn::of(&app, &configured).filter(|_| configured.takes_at_once(kind)) {
+        sign_in.kept.configured(&sign_in.client).await?;
+    }
+    println!("connection {connection}: {} is kept; a hub that runs takes it {taken}", kind.as_str());
     if configured.from_environment.contains(&kind) {
         eprintln!("The environment gives one too, and goes before it.");
     }

@@ -6,6 +6,7 @@ pub mod graphql;
 mod health;
 mod identity;
 mod media;
+mod oauth;
 pub mod request_id;
 mod schema;
 mod trace;
@@ -38,6 +39,7 @@ pub fn router(shared: Shared, own_metrics: Option<PrometheusHandle>, cors_origin
         .merge(for_principals)
         .route("/graphiql", get(graphiql::page))
         .route("/webhooks/{connection}", post(webhooks::receive))
+        .route("/oauth/callback/{connection}", get(oauth::callback))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .with_state(shared);

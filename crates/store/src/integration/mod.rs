@@ -14,6 +14,7 @@ mod outbox;
 mod parked;
 mod replay;
 mod runs;
+mod sign_ins;
 
 pub use alerts::{AlertColumn, Waiting, alerts, alerts_by_ids, open_alerts, waiting_for_a_person};
 pub use connections::{ConnectionColumn, connection_by_name, connections, connections_by_ids};
@@ -29,3 +30,4 @@ pub use links::{Child, accounts_alike, identity_events_of, match_candidates};
 pub use outbox::{PlacedChange, changes_after, first_position, last_position};
 pub use parked::{ParkedColumn, ParkedRow, parked_rows, parked_rows_by_ids};
 pub use runs::{Cursor, RunColumn, cursor, sync_runs, sync_runs_by_ids};
+pub use sign_ins::sign_ins_of;
