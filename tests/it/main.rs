@@ -13,6 +13,7 @@ mod kill;
 mod oauth;
 mod orders;
 mod paging;
+mod pushed;
 mod runs;
 mod scope;
 mod secrets;

@@ -60,7 +60,12 @@ async fn a_refused_order_is_not_billed_and_can_be_sent_again_under_its_key() {
         let waiting = order(&graph, &id).await;
         assert_eq!((&waiting["status"], &waiting["rejection"]), (&json!("PENDING"), &Json::Null));
         let asked_at = store.now();
-        let done = SendOutcome::Done { remote_id: "prod_9".to_owned(), customer_remote_id: None, asked_at };
+        let done = SendOutcome::Done {
+            remote_id: "prod_9".to_owned(),
+            remote_version: None,
+            customer_remote_id: None,
+            asked_at,
+        };
         assert!(end_effect(&graph, &done).await.outcome_unknown, "part of it may have happened");
         let acked = order(&graph, &id).await;
         assert_eq!((&acked["status"], &acked["billingReference"]), (&json!("ACKED"), &json!("prod_9")));

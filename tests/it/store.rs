@@ -268,7 +268,7 @@ fn new_uuid() -> uuid::Uuid {
 
 async fn ask(store: &Store, at: ConnectionId, (key, intent): &(EffectKey, Intent)) -> Result<(), StoreError> {
     let tx = store.begin().await?;
-    let record_id = intent.order().to_string();
+    let record_id = intent.order().expect("it is for an order").to_string();
     let request = EffectRequest { key, entity: Entity::ServiceOrder, record_id: &record_id, connection_id: at, intent };
     tx.request_effect(request).await?;
     tx.commit().await

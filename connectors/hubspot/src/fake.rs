@@ -1,17 +1,17 @@
 //! HubSpot's stand-in.
 
-use std::{
-    cmp::Ordering,
-    collections::{BTreeMap, VecDeque},
-};
+mod search;
+
+use std::collections::{BTreeMap, VecDeque};
 
 use crosstie_sdk::{
     Delivery, FakeVendor, HttpRequest, HttpResponse, Method, Secret,
-    domain::Instant,
+    domain::{CivilDate, Instant},
     signature::{self, Encoding},
 };
 use serde_json::{Map, Value, json};
 
+use self::search::{compare, filter_groups, sort_of};
 use crate::{
     mapping::instant,
     webhook::{SIGNATURE_HEADER, SIGNED, TIMESTAMP_HEADER},
@@ -31,7 +31,7 @@ pub struct HubspotFake {
     last_object_id: i64,
     last_event_id: i64,
     deliveries: Vec<HttpRequest>,
-    faults: VecDeque<HttpResponse>,
+    faults: VecDeque<Trouble>,
     page_limit: usize,
     searches: usize,
 }
@@ -52,8 +52,20 @@ enum Kind {
     Company,
 }
 
-/// What is refused: status, category and message.
-struct Refusal(u16, &'static str, String);
+/// What goes wrong with a request.
+enum Trouble {
+    Instead(HttpResponse),
+    LoseAnswer,
+    None,
+}
+
+/// What is refused, and the property that it is about.
+struct Refusal {
+    status: u16,
+    category: &'static str,
+    message: String,
+    property: Option<&'static str>,
+}
 
 type Outcome = Result<HttpResponse, Refusal>;
 
@@ -88,12 +100,36 @@ impl HubspotFake {
 
     /// Answers the next request with this and does nothing else. Several wait in line.
     pub fn fail_next(&mut self, answer: HttpResponse) {
-        self.faults.push_back(answer);
+        self.faults.push_back(Trouble::Instead(answer));
+    }
+
+    /// Does what a coming request asks and then loses the answer: the caller sees status 502. It waits in line with
+    /// [`HubspotFake::fail_next`].
+    pub fn lose_next_answer(&mut self) {
+        self.faults.push_back(Trouble::LoseAnswer);
+    }
+
+    /// Answers so many coming requests as usual, before whatever waits in line next.
+    pub fn pass(&mut self, requests: usize) {
+        self.faults.extend(std::iter::repeat_with(|| Trouble::None).take(requests));
     }
 
     /// How many searches were answered.
     pub fn searches(&self) -> usize {
         self.searches
+    }
+
+    fn answer(&mut self, request: &HttpRequest, now: Instant) -> HttpResponse {
+        self.route(request, now).unwrap_or_else(|Refusal { status, category, message, property }| {
+            let correlation = "00000000-0000-4000-8000-000000000000";
+            let mut body =
+                json!({ "status": "error", "message": message, "correlationId": correlation, "category": category });
+            if let Some(property) = property {
+                let context = json!({ "propertyName": [property] });
+                body["errors"] = json!([{ "message": message, "code": "INVALID_VALUE", "context": context }]);
+            }
+            HttpResponse::json(status, &body)
+        })
     }
 
     fn route(&mut self, request: &HttpRequest, now: Instant) -> Outcome {
@@ -103,7 +139,7 @@ impl HubspotFake {
         }
         let token = request.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
         if token.is_none_or(|token| token.trim().is_empty()) {
-            return Err(Refusal(401, "INVALID_AUTHENTICATION", "Authentication credentials not found.".to_owned()));
+            return Err(refusal(401, "INVALID_AUTHENTICATION", "Authentication credentials not found."));
         }
         match (request.method, segments.as_slice()) {
             (Method::Get, ["crm", "v3", "objects", kind]) => self.list(Kind::of(kind)?, request),
@@ -220,6 +256,7 @@ impl HubspotFake {
     fn update(&mut self, kind: Kind, id: &str, request: &HttpRequest, now: Instant) -> Outcome {
         let (id, _) = self.find(kind, id)?;
         let given = given_properties(&body_of(request)?)?;
+        check_types(&given)?;
         let now = whole_ms(now);
         let object = self.objects_mut(kind).get_mut(&id).ok_or_else(|| not_found("Object not found."))?;
         object.properties.extend(given.clone());
@@ -366,15 +403,14 @@ impl HubspotFake {
 
 impl FakeVendor for HubspotFake {
     fn respond(&mut self, request: &HttpRequest, now: Instant) -> HttpResponse {
-        if let Some(fault) = self.faults.pop_front() {
-            return fault;
+        match self.faults.pop_front() {
+            Some(Trouble::Instead(fault)) => fault,
+            Some(Trouble::LoseAnswer) => {
+                self.answer(request, now);
+                HttpResponse::empty(502)
+            }
+            Some(Trouble::None) | None => self.answer(request, now),
         }
-        self.route(request, now).unwrap_or_else(|Refusal(status, category, message)| {
-            let correlation = "00000000-0000-4000-8000-000000000000";
-            let body =
-                json!({ "status": "error", "message": message, "correlationId": correlation, "category": category });
-            HttpResponse::json(status, &body)
-        })
     }
 
     fn take_deliveries(&mut self) -> Vec<HttpRequest> {
@@ -421,96 +457,6 @@ impl Object {
     }
 }
 
-/// One condition of a search.
-struct Filter {
-    property: String,
-    operator: String,
-    value: String,
-    high_value: String,
-    values: Vec<String>,
-}
-
-const OPERATORS: [&str; 11] =
-    ["EQ", "NEQ", "GT", "GTE", "LT", "LTE", "BETWEEN", "IN", "NOT_IN", "HAS_PROPERTY", "NOT_HAS_PROPERTY"];
-
-impl Filter {
-    fn read(filter: &Value) -> Result<Self, Refusal> {
-        let text = |name: &str| match filter.get(name) {
-            None | Some(Value::Null) => Ok(String::new()),
-            Some(Value::String(text)) => Ok(text.clone()),
-            Some(_) => Err(invalid(&format!("{name} of a filter must be a string"))),
-        };
-        let read = Self {
-            property: text("propertyName")?,
-            operator: text("operator")?,
-            value: text("value")?,
-            high_value: text("highValue")?,
-            values: array(filter, "values").iter().filter_map(id_text).collect(),
-        };
-        if read.property.is_empty() || !OPERATORS.contains(&read.operator.as_str()) {
-            return Err(invalid("a filter needs a propertyName and a known operator"));
-        }
-        Ok(read)
-    }
-
-    fn matches(&self, object: &Object) -> bool {
-        let Some(held) = object.get(&self.property) else {
-            return matches!(self.operator.as_str(), "NOT_HAS_PROPERTY" | "NEQ" | "NOT_IN");
-        };
-        let order = |value: &str| compare(Some(held), Some(value));
-        match self.operator.as_str() {
-            "EQ" => order(&self.value).is_eq(),
-            "NEQ" => order(&self.value).is_ne(),
-            "GT" => order(&self.value).is_gt(),
-            "GTE" => order(&self.value).is_ge(),
-            "LT" => order(&self.value).is_lt(),
-            "LTE" => order(&self.value).is_le(),
-            "BETWEEN" => order(&self.value).is_ge() && order(&self.high_value).is_le(),
-            "IN" => self.values.iter().any(|value| order(value).is_eq()),
-            "NOT_IN" => self.values.iter().all(|value| order(value).is_ne()),
-            "HAS_PROPERTY" => true,
-            _ => false,
-        }
-    }
-}
-
-/// Numbers and moments by size, everything else as text.
-fn compare(left: Option<&str>, right: Option<&str>) -> Ordering {
-    let size = |text: Option<&str>| {
-        let text = text?;
-        text.parse::<i64>().ok().or_else(|| instant(text).map(epoch_ms))
-    };
-    match (size(left), size(right)) {
-        (Some(left), Some(right)) => left.cmp(&right),
-        _ => left.cmp(&right),
-    }
-}
-
-fn filter_groups(body: &Value) -> Result<Vec<Vec<Filter>>, Refusal> {
-    let groups = array(body, "filterGroups");
-    if groups.len() > 6 {
-        return Err(invalid("a search takes 6 groups of filters at most"));
-    }
-    groups.iter().map(|group| array(group, "filters").iter().map(Filter::read).collect()).collect()
-}
-
-/// The one property that a search sorts by, and whether it goes down: `"name"`, `"-name"` or an object.
-fn sort_of(body: &Value) -> Result<Option<(String, bool)>, Refusal> {
-    match array(body, "sorts") {
-        [] => Ok(None),
-        [Value::String(text)] => {
-            let down = text.strip_prefix('-');
-            Ok(Some((down.unwrap_or(text).to_owned(), down.is_some())))
-        }
-        [sort] => {
-            let property = sort.get("propertyName").and_then(Value::as_str);
-            let property = property.ok_or_else(|| invalid("a sort needs a propertyName"))?;
-            Ok(Some((property.to_owned(), sort.get("direction").and_then(Value::as_str) == Some("DESCENDING"))))
-        }
-        _ => Err(invalid("a search takes one sort")),
-    }
-}
-
 fn given_properties(body: &Value) -> Result<BTreeMap<String, Option<String>>, Refusal> {
     let given = body.get("properties").and_then(Value::as_object);
     let given = given.ok_or_else(|| invalid("properties are missing"))?;
@@ -528,11 +474,38 @@ fn given_properties(body: &Value) -> Result<BTreeMap<String, Option<String>>, Re
     Ok(properties)
 }
 
+/// Refuses values that do not fit the type of their property.
+fn check_types(given: &BTreeMap<String, Option<String>>) -> Result<(), Refusal> {
+    for (name, fits) in TYPED {
+        if let Some(Some(value)) = given.get(name)
+            && !fits(value)
+        {
+            let unfit = invalid(&format!("Property values were not valid: {value} is no value of {name}"));
+            return Err(Refusal { property: Some(name), ..unfit });
+        }
+    }
+    Ok(())
+}
+
+/// A property that is more than a text, and whether a value fits it.
+type Typed = (&'static str, fn(&str) -> bool);
+
+const TYPED: [Typed; 2] = [("amount", is_number), ("closedate", is_moment)];
+
+fn is_number(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text).replacen('.', "", 1);
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn is_moment(text: &str) -> bool {
+    instant(text).is_some() || text.parse::<CivilDate>().is_ok()
+}
+
 fn token(request: &HttpRequest) -> Outcome {
     let form = request.form();
     let value = |name: &str| form.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.as_str());
     if value("grant_type") != "refresh_token" || value("refresh_token").is_empty() {
-        return Err(Refusal(400, "BAD_REFRESH_TOKEN", "missing or unknown refresh token".to_owned()));
+        return Err(refusal(400, "BAD_REFRESH_TOKEN", "missing or unknown refresh token"));
     }
     Ok(HttpResponse::json(
         200,
@@ -564,11 +537,15 @@ fn property_names(request: &HttpRequest) -> Vec<String> {
 }
 
 fn invalid(message: &str) -> Refusal {
-    Refusal(400, "VALIDATION_ERROR", message.to_owned())
+    refusal(400, "VALIDATION_ERROR", message)
 }
 
 fn not_found(message: &str) -> Refusal {
-    Refusal(404, "OBJECT_NOT_FOUND", message.to_owned())
+    refusal(404, "OBJECT_NOT_FOUND", message)
+}
+
+fn refusal(status: u16, category: &'static str, message: &str) -> Refusal {
+    Refusal { status, category, message: message.to_owned(), property: None }
 }
 
 /// The next id: the time in milliseconds, or one more than the last.

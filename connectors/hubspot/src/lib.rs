@@ -8,22 +8,23 @@ mod refusal;
 mod search;
 mod webhook;
 mod wire;
+mod writer;
 
 use std::collections::BTreeMap;
 
 use crosstie_sdk::{
     AnyReader, AuthMode, Call, Connector, Deletes, Descriptor, Fault, Inbound, Net, Order, RateBudget, ReadEntity,
-    Settings, SettingsError, WhoAmI,
+    Settings, SettingsError, WhoAmI, WriteEntity, WriteSafety, Writer,
     domain::{
         Currency,
-        integration::{Arm, Entity},
+        integration::{Arm, Entity, IntentKind},
         pipeline::OpportunityStage,
     },
 };
 use serde::Deserialize;
 
 pub use crate::fake::HubspotFake;
-use crate::{companies::Companies, deals::Deals, webhook::Webhook};
+use crate::{companies::Companies, deals::Deals, webhook::Webhook, writer::HubspotWriter};
 
 /// The connector to HubSpot's CRM.
 #[derive(Debug, Clone, Copy, Default)]
@@ -69,7 +70,22 @@ static DESCRIPTOR: Descriptor = Descriptor {
             poll_seconds: 30,
         },
     ],
-    writes: &[],
+    writes: &[
+        WriteEntity {
+            intent: IntentKind::UpdateRecord,
+            entity: Entity::Account,
+            remote: "companies",
+            fields: writer::COMPANY_FIELDS,
+            safety: WriteSafety::SetValues,
+        },
+        WriteEntity {
+            intent: IntentKind::UpdateRecord,
+            entity: Entity::Opportunity,
+            remote: "deals",
+            fields: writer::DEAL_FIELDS,
+            safety: WriteSafety::SetValues,
+        },
+    ],
 };
 
 #[async_trait::async_trait]
@@ -90,6 +106,10 @@ impl Connector for Hubspot {
 
     fn readers(&self) -> &[&dyn AnyReader] {
         &[&Companies, &Deals]
+    }
+
+    fn writer(&self) -> Option<&dyn Writer> {
+        Some(&HubspotWriter)
     }
 
     fn inbound(&self) -> Option<&dyn Inbound> {

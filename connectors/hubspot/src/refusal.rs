@@ -16,9 +16,12 @@ pub(crate) fn explain(answer: &Answer) -> Fault {
 /// A refusal that HubSpot explains.
 fn rejected(body: ErrorBody, status: u16) -> Fault {
     let category = body.category.unwrap_or_else(|| format!("HTTP {status}"));
-    let details = body.errors.into_iter().map(|detail| FieldError {
-        field: detail.field.unwrap_or_default(),
-        message: detail.message.unwrap_or_else(|| category.clone()),
+    let details = body.errors.into_iter().map(|detail| {
+        let property = detail.context.and_then(|context| context.property_name.into_iter().next());
+        FieldError {
+            field: property.or(detail.field).unwrap_or_default(),
+            message: detail.message.unwrap_or_else(|| category.clone()),
+        }
     });
     let mut errors: Vec<FieldError> = details.collect();
     if errors.is_empty() {

@@ -106,6 +106,14 @@ pub(crate) struct ErrorDetail {
     pub(crate) message: Option<String>,
     #[serde(rename = "in")]
     pub(crate) field: Option<String>,
+    pub(crate) context: Option<ErrorContext>,
+}
+
+/// What an error is about. HubSpot puts even single names in a list.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct ErrorContext {
+    pub(crate) property_name: Vec<String>,
 }
 
 /// One event of a webhook delivery. Events differ by type, so everything may be missing.

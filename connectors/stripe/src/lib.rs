@@ -6,6 +6,7 @@ mod fake;
 mod invoice;
 mod listing;
 mod mapping;
+mod update;
 mod webhook;
 mod wire;
 mod writer;
@@ -56,13 +57,24 @@ static DESCRIPTOR: Descriptor = Descriptor {
     writes: &[
         WriteEntity {
             intent: IntentKind::PlaceOrder,
+            entity: Entity::ServiceOrder,
             remote: "product",
+            fields: &[],
             safety: WriteSafety::UpsertBy { field: "id" },
         },
         WriteEntity {
             intent: IntentKind::IssueInvoice,
+            entity: Entity::Invoice,
             remote: "invoice",
+            fields: &[],
             safety: WriteSafety::NativeKey { ttl_seconds: 86_400 },
+        },
+        WriteEntity {
+            intent: IntentKind::UpdateRecord,
+            entity: Entity::Account,
+            remote: "customer",
+            fields: update::FIELDS,
+            safety: WriteSafety::SetValues,
         },
     ],
 };

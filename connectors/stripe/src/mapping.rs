@@ -158,7 +158,7 @@ fn filled(text: &Option<String>) -> Option<&str> {
 }
 
 fn deleted(id: &str) -> Unmappable {
-    Unmappable { code: "DELETED", why: format!("{id} was deleted at Stripe") }
+    Unmappable { code: Unmappable::DELETED, why: format!("{id} was deleted at Stripe") }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Writes orders and invoices.
+//! Writes orders and invoices; values of customers are set in `update.rs`.
 //!
 //! Stripe keeps idempotency keys for a day only, so every step first looks for what an earlier call left behind.
 
@@ -12,7 +12,7 @@ use crosstie_sdk::{
 use crate::{
     api,
     listing::list,
-    mapping,
+    mapping, update,
     wire::{Customer, Invoice, List, Product},
 };
 
@@ -21,10 +21,16 @@ pub(crate) struct StripeWriter;
 #[async_trait::async_trait]
 impl Writer for StripeWriter {
     async fn apply(&self, net: &Net, request: &WriteRequest) -> Result<Written, Fault> {
-        let customer = ensure_customer(net, request).await?;
         match &request.intent {
-            Intent::PlaceOrder(order) => place_order(net, &request.key, order, customer).await,
-            Intent::IssueInvoice(wanted) => issue_invoice(net, &request.key, wanted, customer).await,
+            Intent::PlaceOrder(order) => {
+                let customer = ensure_customer(net, request, &order.customer).await?;
+                place_order(net, &request.key, order, customer).await
+            }
+            Intent::IssueInvoice(wanted) => {
+                let customer = ensure_customer(net, request, &wanted.customer).await?;
+                issue_invoice(net, &request.key, wanted, customer).await
+            }
+            Intent::UpdateRecord(wanted) => update::apply(net, &request.key, wanted).await,
         }
     }
 
@@ -43,15 +49,15 @@ impl Writer for StripeWriter {
                 let invoice = find_invoice(net, &customer, &request.key).await?;
                 Ok(invoice.filter(|invoice| !is_draft(invoice)).map(|invoice| invoice_written(invoice, customer)))
             }
+            Intent::UpdateRecord(wanted) => update::find(net, wanted).await,
         }
     }
 }
 
-async fn ensure_customer(net: &Net, request: &WriteRequest) -> Result<String, Fault> {
+async fn ensure_customer(net: &Net, request: &WriteRequest, buyer: &Buyer) -> Result<String, Fault> {
     if let Some(id) = &request.customer_remote_id {
         return Ok(id.clone());
     }
-    let buyer = request.intent.customer();
     if let Some(id) = find_customer(net, buyer).await? {
         return Ok(id);
     }
@@ -204,12 +210,13 @@ async fn find_invoice(net: &Net, customer: &str, key: &EffectKey) -> Result<Opti
 }
 
 fn order_written(product: Product, customer: Option<String>) -> Written {
-    Written { remote_id: product.id, customer_remote_id: customer, claim: None }
+    Written { remote_id: product.id, remote_version: None, customer_remote_id: customer, claim: None }
 }
 
 fn invoice_written(invoice: Invoice, customer: String) -> Written {
     let claim = mapping::invoice(&invoice, &mut Bag::default()).ok().map(Claim::Invoice);
-    Written { remote_id: invoice.id, customer_remote_id: Some(customer), claim }
+    let remote_version = Some(mapping::invoice_version(&invoice));
+    Written { remote_id: invoice.id, remote_version, customer_remote_id: Some(customer), claim }
 }
 
 fn is_draft(invoice: &Invoice) -> bool {
@@ -224,6 +231,6 @@ fn success(answer: Answer) -> Result<(), Fault> {
     if answer.is_success() { Ok(()) } else { Err(api::refusal(&answer)) }
 }
 
-fn pair(name: &str, value: &str) -> (String, String) {
+pub(crate) fn pair(name: &str, value: &str) -> (String, String) {
     (name.to_owned(), value.to_owned())
 }

@@ -1,7 +1,10 @@
 //! A stand-in for Tryton: as much of its REST interface as the connector uses, and Tryton's manners where they
 //! matter (`write_date` empty until the first change, buttons that fit one state only, unique party codes).
 
-use std::{cmp::Ordering, collections::BTreeMap};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, VecDeque},
+};
 
 use crosstie_sdk::{
     FakeVendor, HttpRequest, HttpResponse, Method,
@@ -21,6 +24,7 @@ type Record = Map<String, Value>;
 pub struct TrytonFake {
     models: BTreeMap<String, BTreeMap<i64, Record>>,
     lost_answers: u32,
+    refusals: VecDeque<HttpResponse>,
 }
 
 /// Where a field refers to, by the record that has it.
@@ -58,7 +62,7 @@ impl Default for TrytonFake {
 impl TrytonFake {
     /// A database without customers.
     pub fn new() -> Self {
-        let mut fake = Self { models: BTreeMap::new(), lost_answers: 0 };
+        let mut fake = Self { models: BTreeMap::new(), lost_answers: 0, refusals: VecDeque::new() };
         fake.put("company.company", json!({ "rec_name": "Example Services" }));
         fake.put("currency.currency", json!({ "code": "USD" }));
         fake.put("currency.currency", json!({ "code": "EUR" }));
@@ -78,15 +82,33 @@ impl TrytonFake {
 
     /// Changes a record as a user of Tryton would.
     pub fn change(&mut self, model: &str, id: i64, values: Value, now: Instant) {
-        if let (Some(record), Value::Object(values)) = (self.record_mut(model, id), values) {
+        let Value::Object(mut values) = values else { return };
+        if self.record(model, id).is_none() {
+            return;
+        }
+        for (name, value) in &mut values {
+            if let Some(target) = target(model, name).filter(|_| is_commands(value)) {
+                let mut ids = self.record(model, id).map_or(Value::Null, |record| field(record, name).clone());
+                for command in value.as_array().into_iter().flatten() {
+                    self.obey(command, (target, field_of_parent(model), id), &mut ids);
+                }
+                *value = ids;
+            }
+        }
+        if let Some(record) = self.record_mut(model, id) {
             record.extend(values);
             record.insert("write_date".to_owned(), json!(DateTime::of(now)));
         }
     }
 
-    /// Lets so many of the next POSTs take effect and then fail with 500.
+    /// Lets so many of the next writes take effect and then fail with 500.
     pub fn lose_answers(&mut self, count: u32) {
         self.lost_answers = count;
+    }
+
+    /// Answers the next write with this and does nothing else. Several wait in line.
+    pub fn refuse_next_write(&mut self, answer: HttpResponse) {
+        self.refusals.push_back(answer);
     }
 
     /// All records of a model by id.
@@ -106,6 +128,29 @@ impl TrytonFake {
         record.insert("__name__".to_owned(), model.into());
         records.insert(id, record);
         id
+    }
+
+    /// Makes or changes rows that belong to a record: `["create", [row, …]]` or `["write", [id, …], values]`.
+    fn obey(&mut self, command: &Value, (target, parent, id): (&str, &str, i64), ids: &mut Value) {
+        let rows = command[1].as_array().cloned().unwrap_or_default();
+        match command[0].as_str() {
+            Some("create") => {
+                let mut all = ids.as_array().cloned().unwrap_or_default();
+                for mut row in rows {
+                    row[parent] = id.into();
+                    all.push(self.put(target, row).into());
+                }
+                *ids = Value::Array(all);
+            }
+            Some("write") => {
+                for row in rows.iter().filter_map(Value::as_i64) {
+                    if let (Some(record), Some(values)) = (self.record_mut(target, row), command[2].as_object()) {
+                        record.extend(values.clone());
+                    }
+                }
+            }
+            _ => {}
+        }
     }
 
     fn record(&self, model: &str, id: i64) -> Option<&Record> {
@@ -129,6 +174,9 @@ impl TrytonFake {
             .filter_map(|(field, value)| Some((field.clone(), target(model, field)?, created_with(value)?)))
             .collect();
         let total = total(&self.models, &record, &nested);
+        if model == "party.party" {
+            record.entry("contact_mechanisms").or_insert_with(|| json!([]));
+        }
         let stamp = json!(DateTime::of(now));
         record.insert("create_date".to_owned(), stamp.clone());
         // Some models write again while they are made.
@@ -240,19 +288,30 @@ impl TrytonFake {
             let name = path.split('.').next().unwrap_or_default();
             let nested: Vec<&str> =
                 fields.iter().filter_map(|other| other.strip_prefix(name)?.strip_prefix('.')).collect();
-            let value = field(record, name);
             let into = |id: &Value| {
                 let target = target(model, name)?;
-                let behind = self.record(target, id.as_i64()?)?;
+                let behind = self.record(target, id.as_i64()?).filter(|behind| is_active(behind))?;
                 Some(self.shape(target, behind, &nested))
             };
-            shown[name] = match value {
+            shown[name] = match self.held(model, record, name) {
                 Value::Array(ids) if !nested.is_empty() => ids.iter().filter_map(into).collect(),
-                id if !nested.is_empty() => into(id).unwrap_or_default(),
-                plain => plain.clone(),
+                id if !nested.is_empty() => into(&id).unwrap_or_default(),
+                plain => plain,
             };
         }
         shown
+    }
+
+    /// The value of a field. E-mail and web address of a party are those of its first contact of that kind.
+    fn held(&self, model: &str, record: &Record, name: &str) -> Value {
+        match record.get("contact_mechanisms") {
+            Some(Value::Array(ids)) if model == "party.party" && matches!(name, "email" | "website") => {
+                let contacts = ids.iter().filter_map(|id| self.record("party.contact_mechanism", id.as_i64()?));
+                let mut of_kind = contacts.filter(|contact| is_active(contact) && field(contact, "type") == name);
+                of_kind.next().map_or_else(|| field(record, name), |contact| field(contact, "value")).clone()
+            }
+            _ => field(record, name).clone(),
+        }
     }
 
     fn one(&self, model: &str, id: i64, query: &[(String, String)]) -> HttpResponse {
@@ -273,6 +332,10 @@ impl FakeVendor for TrytonFake {
         let parts: Vec<&str> = rest.split('/').collect();
         let query = request.query();
         let id = parts.get(1).and_then(|part| part.parse::<i64>().ok());
+        let writes = request.method != Method::Get;
+        if let Some(refusal) = self.refusals.pop_front_if(|_| writes) {
+            return refusal;
+        }
         let answer = match (request.method, parts.as_slice(), id) {
             (Method::Get, [model], None) => {
                 return self.search(model, &query).unwrap_or_else(|| HttpResponse::empty(500));
@@ -293,7 +356,7 @@ impl FakeVendor for TrytonFake {
             (Method::Delete, [model, _], Some(id)) => return self.delete(model, id),
             _ => return HttpResponse::empty(405),
         };
-        if request.method == Method::Post && self.lost_answers > 0 {
+        if self.lost_answers > 0 {
             self.lost_answers -= 1;
             return HttpResponse::empty(500);
         }
@@ -315,6 +378,16 @@ fn field_of_parent(model: &str) -> &'static str {
         "sale.sale" => "sale",
         _ => "invoice",
     }
+}
+
+/// Whether a value says what to do with the rows that belong to a record.
+fn is_commands(value: &Value) -> bool {
+    value.as_array().is_some_and(|commands| commands.iter().all(Value::is_array))
+}
+
+/// A record that was put out of use is not shown among those of another.
+fn is_active(record: &Record) -> bool {
+    record.get("active").is_none_or(|active| active != false)
 }
 
 /// The rows of `[["create", [row, …]]]`.

@@ -8,6 +8,7 @@ mod mapping;
 mod opportunity;
 mod paging;
 mod rest;
+mod update;
 mod wire;
 mod writer;
 
@@ -70,8 +71,27 @@ static DESCRIPTOR: Descriptor = Descriptor {
         },
     ],
     writes: &[
-        WriteEntity { intent: IntentKind::PlaceOrder, remote: "sale.sale", safety: WriteSafety::FindThenCreate },
-        WriteEntity { intent: IntentKind::IssueInvoice, remote: invoice::MODEL, safety: WriteSafety::FindThenCreate },
+        WriteEntity {
+            intent: IntentKind::PlaceOrder,
+            entity: Entity::ServiceOrder,
+            remote: "sale.sale",
+            fields: &[],
+            safety: WriteSafety::FindThenCreate,
+        },
+        WriteEntity {
+            intent: IntentKind::IssueInvoice,
+            entity: Entity::Invoice,
+            remote: invoice::MODEL,
+            fields: &[],
+            safety: WriteSafety::FindThenCreate,
+        },
+        WriteEntity {
+            intent: IntentKind::UpdateRecord,
+            entity: Entity::Account,
+            remote: account::MODEL,
+            fields: update::FIELDS,
+            safety: WriteSafety::SetValues,
+        },
     ],
 };
 

@@ -1,4 +1,4 @@
-//! Tryton's REST interface: search, read, create, press a button, delete.
+//! Tryton's REST interface: search, read, create, change, press a button, delete.
 
 use crosstie_sdk::{Answer, Call, Fault, Method, Net};
 use serde_json::{Value, json};
@@ -57,6 +57,12 @@ impl<'a> Rest<'a> {
         let call = Call::post(format!("/rest/model/{model}")).json(record);
         let made: wire::Id = self.send(call, &["id"]).await?.json_or(explain)?;
         Ok(made.id)
+    }
+
+    /// Changes a record and returns these fields of it as they are since.
+    pub(crate) async fn write(&self, model: &str, id: i64, values: &Value, fields: &[&str]) -> Result<Value, Fault> {
+        let call = Call::new(Method::Put, format!("/rest/model/{model}/{id}")).json(values);
+        self.send(call, fields).await?.json_or(explain)
     }
 
     /// Presses a button of a record. A button that does not fit the record's state is refused.

@@ -256,6 +256,23 @@ pub(crate) struct Address {
     pub(crate) invoice: Option<bool>,
 }
 
+/// How a party can be reached.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Contacts {
+    /// Those in use, in the party's order.
+    pub(crate) contact_mechanisms: Vec<ContactMechanism>,
+}
+
+/// One way to reach a party.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct ContactMechanism {
+    /// Its id.
+    pub(crate) id: i64,
+    /// `email`, `website`, `phone` and others.
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+}
+
 /// What a customer brings to documents.
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub(crate) struct CustomerTerms {

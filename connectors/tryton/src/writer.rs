@@ -1,4 +1,4 @@
-//! Orders and invoices. Each begins as a draft that carries the hub's key in `reference`; one draft is kept, the
+//! Orders and invoices; values of parties are set in `update.rs`. Each document begins as a draft that carries the hub's key in `reference`; one draft is kept, the
 //! others are discarded, and only then is it moved on, so that a key has one effect however often it is applied.
 
 use async_trait::async_trait;
@@ -15,6 +15,7 @@ use crate::{
     account, invoice,
     invoice::InvoiceReader,
     rest::{Rest, Search, number},
+    update,
     wire::{self, Address, CustomerTerms, Decimal, DefaultAccounts, Document, Id, Product},
 };
 
@@ -48,16 +49,14 @@ const MOST_OF_ONE_KEY: u32 = 100;
 #[async_trait]
 impl Writer for TrytonWriter {
     async fn apply(&self, net: &Net, request: &WriteRequest) -> Result<Written, Fault> {
+        if let Intent::UpdateRecord(wanted) = &request.intent {
+            return update::apply(net, wanted).await;
+        }
         let rest = Rest::of(net)?;
-        let course = Course::of(request);
+        let course = Course::of(request)?;
         let mut kept = course.settle(&rest, request).await?;
         if kept.is_none() {
-            let customer = customer(&rest, request).await?;
-            let draft = match &request.intent {
-                Intent::PlaceOrder(order) => order_draft(&rest, request, order, customer).await?,
-                Intent::IssueInvoice(invoice) => invoice_draft(&rest, request, invoice, customer).await?,
-            };
-            rest.create(course.model, &draft).await?;
+            rest.create(course.model, &draft(&rest, request).await?).await?;
             kept = course.settle(&rest, request).await?;
         }
         let kept = kept.ok_or_else(|| Fault::Transient { why: "the draft is not to be seen yet".to_owned() })?;
@@ -65,7 +64,10 @@ impl Writer for TrytonWriter {
     }
 
     async fn find(&self, net: &Net, request: &WriteRequest) -> Result<Option<Written>, Fault> {
-        let course = Course::of(request);
+        if let Intent::UpdateRecord(wanted) = &request.intent {
+            return update::find(net, wanted).await;
+        }
+        let course = Course::of(request)?;
         let documents = course.documents(&Rest::of(net)?, request).await?;
         match documents.into_iter().find(|document| course.finished.contains(&document.state.as_str())) {
             Some(document) => course.written(net, document).await.map(Some),
@@ -75,10 +77,11 @@ impl Writer for TrytonWriter {
 }
 
 impl Course {
-    fn of(request: &WriteRequest) -> &'static Self {
+    fn of(request: &WriteRequest) -> Result<&'static Self, Fault> {
         match request.intent.kind() {
-            IntentKind::PlaceOrder => &SALE,
-            IntentKind::IssueInvoice => &INVOICE,
+            IntentKind::PlaceOrder => Ok(&SALE),
+            IntentKind::IssueInvoice => Ok(&INVOICE),
+            IntentKind::UpdateRecord => Err(Fault::Unsupported),
         }
     }
 
@@ -158,14 +161,18 @@ impl Course {
 
     async fn written(&self, net: &Net, document: Document) -> Result<Written, Fault> {
         let remote_id = document.id.to_string();
-        let claim = match self.model {
+        let customer_remote_id = Some(document.party.to_string());
+        let (remote_version, claim) = match self.model {
             invoice::MODEL => match InvoiceReader.one(net, &remote_id).await? {
-                Row::Ok { wire, .. } => InvoiceReader.map(&wire, net.settings(), &mut Bag::default()).ok(),
-                Row::Bad { .. } => None,
+                Row::Ok { wire, .. } => {
+                    let claim = InvoiceReader.map(&wire, net.settings(), &mut Bag::default()).ok();
+                    (InvoiceReader.key(&wire).version, claim)
+                }
+                Row::Bad { .. } => (None, None),
             },
-            _ => None,
+            _ => (None, None),
         };
-        Ok(Written { remote_id, customer_remote_id: Some(document.party.to_string()), claim })
+        Ok(Written { remote_id, remote_version, customer_remote_id, claim })
     }
 }
 
@@ -182,13 +189,28 @@ fn withdrawn() -> Fault {
     Fault::rejected("state", "it was cancelled in Tryton")
 }
 
+/// The document as it is first made.
+async fn draft(rest: &Rest<'_>, request: &WriteRequest) -> Result<Value, Fault> {
+    match &request.intent {
+        Intent::PlaceOrder(order) => {
+            let party = customer(rest, request, &order.customer).await?;
+            order_draft(rest, request, order, party).await
+        }
+        Intent::IssueInvoice(invoice) => {
+            let party = customer(rest, request, &invoice.customer).await?;
+            invoice_draft(rest, request, invoice, party).await
+        }
+        Intent::UpdateRecord(_) => Err(Fault::Unsupported),
+    }
+}
+
 /// The party of the customer. One that the hub does not know yet is made with the account's id as its code, which
 /// Tryton keeps unique: it is made once.
-async fn customer(rest: &Rest<'_>, request: &WriteRequest) -> Result<i64, Fault> {
+async fn customer(rest: &Rest<'_>, request: &WriteRequest, customer: &Customer) -> Result<i64, Fault> {
     if let Some(known) = &request.customer_remote_id {
         return number(known).map_err(|_| Fault::rejected("party", format!("{known:?} is no id of a party")));
     }
-    let Customer { account, name, email } = request.intent.customer();
+    let Customer { account, name, email } = customer;
     if let Some(party) = party_by_code(rest, &account.to_string()).await? {
         return Ok(party);
     }

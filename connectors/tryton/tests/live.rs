@@ -12,7 +12,7 @@ use crosstie_sdk::{
     domain::{
         Currency, Instant, Money,
         billing::InvoiceStatus,
-        integration::{Claim, Customer, EffectKey, Entity, Intent, IssueInvoice, OrderLine, PlaceOrder},
+        integration::{Claim, Customer, EffectKey, Entity, Intent, IssueInvoice, OrderLine, PlaceOrder, UpdateRecord},
         pipeline::OpportunityStage,
     },
 };
@@ -41,19 +41,19 @@ fn real() -> Arc<dyn Transport> {
     Arc::new(ReqwestTransport::new().expect("a transport"))
 }
 
-/// Loses the answer of one POST, after it took effect.
+/// Loses the answer of one POST or PUT, after it took effect.
 struct Lossy {
     real: ReqwestTransport,
     lose: u32,
-    posts: AtomicU32,
+    writes: AtomicU32,
 }
 
 #[async_trait::async_trait]
 impl Transport for Lossy {
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
-        let post = request.method == Method::Post;
+        let writes = matches!(request.method, Method::Post | Method::Put);
         let answer = self.real.send(request).await?;
-        if post && self.posts.fetch_add(1, Ordering::SeqCst) + 1 == self.lose {
+        if writes && self.writes.fetch_add(1, Ordering::SeqCst) + 1 == self.lose {
             return Err(TransportError::AnswerLost("for the test".to_owned()));
         }
         Ok(answer)
@@ -340,7 +340,7 @@ async fn a_lost_answer_at_any_step_leaves_one_effect() {
             [("sale.sale", order(party, lose, true)), ("account.invoice", invoice(party, lose, None))]
         {
             let real = ReqwestTransport::new().expect("a transport");
-            let lossy = Lossy { real, lose, posts: AtomicU32::new(0) };
+            let lossy = Lossy { real, lose, writes: AtomicU32::new(0) };
             let lossy = connect(Arc::new(lossy), None).expect("the same server");
             let first = writer().apply(&lossy, &request).await;
             if let Err(fault) = &first {
@@ -374,6 +374,55 @@ async fn what_a_person_cancelled_is_not_made_again() {
     assert_eq!(claim.status, Some(InvoiceStatus::Void));
     assert!(matches!(writer().apply(&net, &request).await, Err(Fault::Rejected { .. })));
     assert_eq!(with_reference(&net, "account.invoice", &request).await, 1);
+}
+
+fn update(party: i64, changes: Value, expected: Value) -> WriteRequest {
+    let map = |value: Value| value.as_object().expect("an object").clone().into_iter().collect();
+    let update = UpdateRecord {
+        entity: Entity::Account,
+        record_id: hub_id("acc", party, 0),
+        remote_id: party.to_string(),
+        order_key: hub_id("acc", party, 0),
+        changes: map(changes),
+        expected: map(expected),
+    };
+    let key = EffectKey::from_stored(format!("push:{party}"));
+    WriteRequest { intent: Intent::UpdateRecord(update), key, customer_remote_id: None, order_remote_id: None }
+}
+
+#[tokio::test]
+async fn values_of_a_party_are_set_once_and_never_over_what_somebody_changed() {
+    let Some(net) = connect(real(), None) else { return };
+    let party = party(&net, "Old Name Ltd").await;
+    let (name, mail) = ("Old Name Ltd", "ap@push.example");
+    for (changes, expected) in [
+        (json!({ "name": "New Name Ltd", "billing_email": mail }), json!({ "name": name })),
+        (json!({ "billing_email": "new@push.example" }), json!({ "billing_email": mail })),
+        (json!({ "billing_email": null }), json!({ "billing_email": "new@push.example" })),
+    ] {
+        let request = update(party, changes.clone(), expected);
+        assert_eq!(writer().find(&net, &request).await, Ok(None));
+        let lossy = Lossy { real: ReqwestTransport::new().expect("a transport"), lose: 1, writes: AtomicU32::new(0) };
+        let lossy = connect(Arc::new(lossy), None).expect("the same server");
+        let lost = writer().apply(&lossy, &request).await;
+        assert!(matches!(lost, Err(Fault::Unknown { .. })), "{lost:?}");
+        let found = writer().find(&net, &request).await.expect("an answer").expect("it happened");
+        assert_eq!(settled(&net, &request).await, found);
+        let back = observed(&net, Entity::Account, &party.to_string()).await;
+        assert_eq!(found.remote_version, back.key.version);
+        for (field, value) in changes.as_object().expect("an object") {
+            assert_eq!(&back.fields[field].value, value, "{field}");
+        }
+    }
+    let request = update(party, json!({ "name": "Third Name Ltd" }), json!({ "name": "New Name Ltd" }));
+    let written = settled(&net, &request).await;
+    assert_eq!(written.remote_version, observed(&net, Entity::Account, &party.to_string()).await.key.version);
+    assert_eq!(
+        writer().apply(&net, &update(party, json!({ "name": "X" }), json!({ "name": name }))).await,
+        Err(Fault::Stale)
+    );
+    let nobody = update(99_999_999, json!({ "name": "X" }), json!({}));
+    assert_eq!(writer().apply(&net, &nobody).await, Err(Fault::Gone));
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! What became of orders and invoices at billing.
+//! What became of orders and invoices at billing, and of other effects.
 
 use crosstie_domain::{
     Instant, Refusal, UserErrorCode,
@@ -23,6 +23,8 @@ pub enum SendOutcome {
     Done {
         /// The id at the other system.
         remote_id: String,
+        /// The version that the other system's record has since, as a later reading of it will say.
+        remote_version: Option<String>,
         /// The customer's id at the other system.
         customer_remote_id: Option<String>,
         /// When it was asked for: what was read there since is newer.
@@ -63,15 +65,19 @@ impl App {
         match outcome {
             SendOutcome::NotDone(outcome) => {
                 tx.effect_ended(effect, outcome).await?;
-                if let EffectOutcome::Rejected { .. } = outcome {
-                    rejected(tx, effect).await?;
+                match (outcome, &effect.intent) {
+                    (EffectOutcome::Rejected { .. }, Intent::PlaceOrder(_) | Intent::IssueInvoice(_)) => {
+                        rejected(tx, effect).await?;
+                    }
+                    // Refused values leave the record in the hub as it is.
+                    (EffectOutcome::Rejected { .. }, Intent::UpdateRecord(_)) => {}
+                    (EffectOutcome::Done { .. } | EffectOutcome::Retry { .. }, _) => {}
                 }
             }
-            SendOutcome::Done { remote_id, customer_remote_id, asked_at } => {
+            SendOutcome::Done { remote_id, remote_version: _, customer_remote_id, asked_at } => {
                 tx.effect_ended(effect, &EffectOutcome::Done { remote_id: remote_id.clone() }).await?;
-                if let Some(customer) = customer_remote_id {
-                    let account = effect.intent.customer().account.to_string();
-                    link(tx, effect, Entity::Account, (customer, account), *asked_at).await?;
+                if let (Some(remote), Some(customer)) = (customer_remote_id, effect.intent.customer()) {
+                    link(tx, effect, Entity::Account, (remote, customer.account.to_string()), *asked_at).await?;
                 }
                 match &effect.intent {
                     Intent::PlaceOrder(intent) => {
@@ -80,6 +86,8 @@ impl App {
                     Intent::IssueInvoice(intent) => {
                         link(tx, effect, Entity::Invoice, (remote_id, intent.invoice.to_string()), *asked_at).await?;
                     }
+                    // Both sides hold the record already, and the hub has the values that were set.
+                    Intent::UpdateRecord(_) => {}
                 }
             }
         }

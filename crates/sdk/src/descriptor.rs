@@ -28,6 +28,14 @@ pub struct Descriptor {
     pub writes: &'static [WriteEntity],
 }
 
+impl Descriptor {
+    /// The fields of a kind of record that can be set at the vendor; none when it can only be read.
+    pub fn writable(&self, entity: Entity) -> &'static [&'static str] {
+        let updates = |write: &&WriteEntity| write.intent == IntentKind::UpdateRecord && write.entity == entity;
+        self.writes.iter().find(updates).map_or(&[], |write| write.fields)
+    }
+}
+
 /// How a connection signs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthMode {
@@ -104,13 +112,17 @@ pub struct ReadEntity {
     pub poll_seconds: u32,
 }
 
-/// One kind of intent that is written.
+/// One kind of intent that is written; updates are declared for each kind of record.
 #[derive(Debug, Clone, Copy)]
 pub struct WriteEntity {
     /// The kind of intent.
     pub intent: IntentKind,
-    /// The vendor's name for what comes of it.
+    /// The kind of record that comes of it or is changed.
+    pub entity: Entity,
+    /// The vendor's name for it.
     pub remote: &'static str,
+    /// Of an update: the fields that can be set, named as in the claims of the kind. Empty for other intents.
+    pub fields: &'static [&'static str],
     /// What makes it happen once.
     pub safety: WriteSafety,
 }

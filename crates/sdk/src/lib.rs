@@ -8,6 +8,7 @@ mod inbound;
 mod net;
 mod reader;
 pub mod signature;
+mod update;
 mod writer;
 
 pub use connector::{Connector, Settings, SettingsError, WhoAmI};
@@ -24,4 +25,5 @@ pub use net::{
 pub use reader::{
     AnyReader, Ask, Bag, Deletes, MappedPage, MappedRow, More, Observed, Order, Page, Reader, Row, RowKey, Unmappable,
 };
+pub use update::{Comparison, FieldChange};
 pub use writer::{WriteRequest, WriteSafety, Writer, Written};

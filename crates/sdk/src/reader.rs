@@ -142,6 +142,11 @@ pub struct Unmappable {
     pub why: String,
 }
 
+impl Unmappable {
+    /// The code of a row that is only left to say that its record was deleted.
+    pub const DELETED: &str = "DELETED";
+}
+
 /// Reads one kind of record.
 #[async_trait::async_trait]
 pub trait Reader: Send + Sync {

@@ -2,7 +2,7 @@
 
 use crosstie_domain::integration::{Claim, EffectKey, Intent};
 
-use crate::{Fault, Net};
+use crate::{Fault, Net, RowKey};
 
 /// What makes a write happen once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,9 @@ pub enum WriteSafety {
     },
     /// Drafts carry our key: make one, look for all, keep the lowest, discard the others, then advance it.
     FindThenCreate,
+    /// Fields of a record that exists are set to values: twice says what once says. What stands there is looked at
+    /// before, so that nobody's change is overwritten unseen.
+    SetValues,
 }
 
 /// What the host asks a writer to do.
@@ -37,12 +40,22 @@ pub struct WriteRequest {
 /// What came of a write.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Written {
-    /// The vendor's id of what was made.
+    /// The vendor's id of what was made or changed.
     pub remote_id: String,
+    /// The version that it has since, as [`RowKey::version`](crate::RowKey::version) of a later reading will say;
+    /// `None` when it is never read. By it the host tells the echo of its own write from a change.
+    pub remote_version: Option<String>,
     /// The customer's id at this vendor, also when it was made or found on the way.
     pub customer_remote_id: Option<String>,
-    /// What the vendor now says of the record, when it is one that is also read.
+    /// What the vendor now says of a record that was made, when it is one that is also read.
     pub claim: Option<Claim>,
+}
+
+impl Written {
+    /// A record that has the values of an update.
+    pub fn updated(key: RowKey) -> Self {
+        Self { remote_id: key.remote_id, remote_version: key.version, customer_remote_id: None, claim: None }
+    }
 }
 
 /// Writes intents.
@@ -51,7 +64,9 @@ pub trait Writer: Send + Sync {
     /// Makes it so, once for each key, however often it is called with that key.
     ///
     /// # Errors
-    /// [`Fault::Unknown`] when it may have happened; [`Fault::Unsupported`] for an intent that is not declared.
+    /// [`Fault::Unknown`] when it may have happened; [`Fault::Unsupported`] for an intent that is not declared. Of an
+    /// update [`Fault::Stale`] when something else stands there than was expected, and [`Fault::Gone`] when there is
+    /// no such record: both end it.
     async fn apply(&self, net: &Net, request: &WriteRequest) -> Result<Written, Fault>;
 
     /// Looks for what an earlier call with this key made, whole and finished.

@@ -68,7 +68,7 @@ impl Tx {
             ("effect_key", key.as_str().into()),
             ("outbox_id", outbox_id.to_string().into()),
             ("connection_id", connection_id.to_string().into()),
-            ("order_key", intent.customer().account.to_string().into()),
+            ("order_key", intent.order_key().into()),
             ("record_id", record_id.into()),
             ("status", codec::text(&EffectStatus::Waiting).into()),
             ("attempts", 0.into()),

@@ -1,7 +1,11 @@
 //! Sending: each effect happens once for its key, however often a worker dies between the write and the answer.
 
 use crosstie_app::{AppError, SendOutcome};
-use crosstie_domain::{Instant, access::RowScope, integration::Entity};
+use crosstie_domain::{
+    Instant,
+    access::RowScope,
+    integration::{Entity, IntentKind},
+};
 use crosstie_sdk::{Fault, WriteRequest, Writer, Written};
 use crosstie_store::{
     StoreError,
@@ -65,7 +69,9 @@ impl Engine {
     }
 
     async fn request(&self, connection: &Connection, effect: &ClaimedEffect) -> Result<WriteRequest, StoreError> {
-        let records = [effect.intent.customer().account.to_string(), effect.intent.order().to_string()];
+        let customer = effect.intent.customer().map(|customer| customer.account.to_string());
+        let order = effect.intent.order().map(|order| order.to_string());
+        let records: Vec<String> = customer.into_iter().chain(order).collect();
         let known = identities_of(self.app.store(), &RowScope::All, &records).await?;
         let remote = |entity: Entity| {
             let here = known
@@ -104,6 +110,7 @@ impl Engine {
         let tx = self.app.store().begin().await?;
         let outcome = SendOutcome::Done {
             remote_id: written.remote_id.clone(),
+            remote_version: written.remote_version.clone(),
             customer_remote_id: written.customer_remote_id.clone(),
             asked_at: *asked_at,
         };
@@ -121,6 +128,11 @@ impl Engine {
         let (code, message) = (fault.code().to_owned(), fault.to_string().replace('\0', "\u{fffd}"));
         match fault {
             Fault::Rejected { .. } | Fault::Unsupported | Fault::Bug { .. } => {
+                EffectOutcome::Rejected { code, message }
+            }
+            // The values were decided for a record that is not as it was: sent again they would not fit it either, and
+            // later decisions must not wait for them.
+            Fault::Stale | Fault::Gone if effect.intent.kind() == IntentKind::UpdateRecord => {
                 EffectOutcome::Rejected { code, message }
             }
             _ => {

@@ -98,9 +98,14 @@ impl Store {
         let Some(customer) = find(&mut self.customers, id).filter(|customer| customer["deleted"] != true) else {
             return missing("customer", id);
         };
+        if let Some(email) = asked.text("email").filter(|email| !email.is_empty() && !email.contains('@')) {
+            let why = format!("Invalid email address: {email}");
+            return refuse(400, "invalid_request_error", Some("email_invalid"), Some("email"), &why);
+        }
         for name in ["name", "email"] {
             if let Some(text) = asked.text(name) {
-                customer[name] = json!(text);
+                // An empty text unsets it.
+                customer[name] = json!(Some(text).filter(|text| !text.is_empty()));
             }
         }
         for (name, value) in asked.metadata() {

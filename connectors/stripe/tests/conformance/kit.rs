@@ -7,10 +7,11 @@ use crosstie_sdk::{
     Settings, Transport, TransportError, WriteRequest,
     domain::{
         Instant, Money,
-        integration::{Customer, EffectKey, Intent, IssueInvoice, OrderLine, PlaceOrder},
+        integration::{Customer, EffectKey, Entity, Intent, IssueInvoice, OrderLine, PlaceOrder, UpdateRecord},
     },
 };
 use crosstie_stripe::{Stripe, StripeFake};
+use serde_json::Value;
 
 const UUID_TEXT: &str = "01h455vb4pex5vsknk084sn02q";
 
@@ -112,11 +113,27 @@ pub(crate) fn invoice() -> WriteRequest {
     WriteRequest { intent: Intent::IssueInvoice(invoice), key, customer_remote_id: None, order_remote_id: None }
 }
 
+/// Sets values of a customer at Stripe, where these are expected.
+pub(crate) fn update(customer: &str, changes: Value, expected: Value) -> WriteRequest {
+    let map = |value: Value| value.as_object().expect("an object").clone().into_iter().collect();
+    let update = UpdateRecord {
+        entity: Entity::Account,
+        record_id: buyer().account.to_string(),
+        remote_id: customer.to_owned(),
+        order_key: buyer().account.to_string(),
+        changes: map(changes),
+        expected: map(expected),
+    };
+    let key = EffectKey::from_stored(format!("push:{UUID_TEXT}"));
+    WriteRequest { intent: Intent::UpdateRecord(update), key, customer_remote_id: None, order_remote_id: None }
+}
+
 /// The same for a customer of whom the hub knows no e-mail address.
 pub(crate) fn without_email(mut request: WriteRequest) -> WriteRequest {
     match &mut request.intent {
         Intent::PlaceOrder(order) => order.customer.email = None,
         Intent::IssueInvoice(invoice) => invoice.customer.email = None,
+        Intent::UpdateRecord(_) => {}
     }
     request
 }

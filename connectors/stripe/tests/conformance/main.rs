@@ -4,5 +4,6 @@ mod kit;
 mod mapping;
 mod reading;
 mod specification;
+mod updating;
 mod webhooks;
 mod writing;

@@ -6,7 +6,7 @@ use crosstie_sdk::{Connector, HttpRequest, Method};
 use crosstie_stripe::Stripe;
 use serde_json::{Value, json};
 
-use crate::kit::{Bench, invoice, order, without_email};
+use crate::kit::{Bench, invoice, now, order, update, without_email};
 
 /// What is wrong with a form for a path, as the description has it.
 fn problems(spec: &Value, path: &str, form: &[(String, String)]) -> Vec<String> {
@@ -77,6 +77,13 @@ async fn all_writes() -> Vec<HttpRequest> {
         }
         writes.extend(bench.sent().into_iter().filter(|request| request.method == Method::Post));
     }
+    let bench = Bench::new();
+    let customer = bench.at_stripe(Method::Post, "/v1/customers", "name=Old&email=ap%40old.example", now());
+    let customer = customer["id"].as_str().expect("an id");
+    let old = json!({ "name": "Old", "billing_email": "ap@old.example" });
+    let renamed = update(customer, json!({ "name": "New", "billing_email": null }), old);
+    Stripe.writer().expect("a writer").apply(&bench.net, &renamed).await.expect("written");
+    writes.extend(bench.sent().into_iter().filter(|request| request.method == Method::Post));
     writes
 }
 
@@ -92,7 +99,11 @@ async fn every_write_is_allowed_by_the_vendors_own_description() {
     let file = std::path::Path::new(&folder).join("specs/stripe/spec3.json");
     let spec: Value = serde_json::from_slice(&std::fs::read(file).expect("the description")).expect("JSON");
     let writes = all_writes().await;
-    assert_eq!(writes.len(), 10, "customer, product, draft, item, finalize; customer, two drafts, item, finalize");
+    assert_eq!(
+        writes.len(),
+        11,
+        "customer, product, draft, item, finalize; customer, two drafts, item, finalize; a customer's values"
+    );
     for write in writes {
         assert_eq!(problems(&spec, &template(&spec, &write), &write.form()), Vec::<String>::new());
     }

@@ -400,6 +400,7 @@ fn the_readme_names_the_safety_of_every_write() {
             WriteSafety::NativeKey { .. } => "`NativeKey`",
             WriteSafety::UpsertBy { .. } => "`UpsertBy`",
             WriteSafety::FindThenCreate => "`FindThenCreate`",
+            WriteSafety::SetValues => "`SetValues`",
         };
         let row = readme.lines().find(|line| line.starts_with('|') && line.contains(&format!("`{}`", write.remote)));
         assert!(row.is_some_and(|row| row.contains(safety)), "{}: {safety}", write.remote);

@@ -3,4 +3,5 @@
 mod bench;
 mod mapping;
 mod reading;
+mod updating;
 mod writing;

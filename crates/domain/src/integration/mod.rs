@@ -7,11 +7,13 @@ mod links;
 pub mod matching;
 pub mod provenance;
 mod sign_ins;
+mod update;
 
 use std::collections::BTreeMap;
 
 use async_graphql::{Enum, SimpleObject};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 pub use self::{
     conflicts::{ConflictRecord, ConflictStatus, ConflictVoice},
@@ -30,6 +32,7 @@ use crate::{
 
 pub use alerts::{AlertKey, AlertKind, AlertRecord, AlertState};
 pub use sign_ins::{AuthorizationRecord, SignInRecord, SignInState};
+pub use update::UpdateRecord;
 
 /// The kinds of record that cross the border to other systems.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Enum, Serialize, Deserialize)]
@@ -327,7 +330,7 @@ impl Claim {
 }
 
 /// The key under which an effect on another system happens at most once. It names the business event
-/// (this order; this milestone in this billing round), never a version.
+/// (this order; this milestone in this billing round; this decision to set values), never a version.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EffectKey(String);
 
@@ -340,6 +343,11 @@ impl EffectKey {
     /// The key of invoicing a milestone in a billing round.
     pub fn issue_invoice(milestone: MilestoneId, billing_round: i32) -> Self {
         Self(format!("invoice:{milestone}:{billing_round}"))
+    }
+
+    /// The key of setting values elsewhere: each decision to do so has an identifier of its own.
+    pub fn push(decision: Uuid) -> Self {
+        Self(format!("push:{decision}"))
     }
 
     /// A key as it was kept.
@@ -361,6 +369,8 @@ pub enum Intent {
     PlaceOrder(PlaceOrder),
     /// Issue an invoice for an accepted milestone.
     IssueInvoice(IssueInvoice),
+    /// Set fields of a record that both sides hold.
+    UpdateRecord(UpdateRecord),
 }
 
 /// The kinds of [`Intent`].
@@ -371,6 +381,8 @@ pub enum IntentKind {
     PlaceOrder,
     /// [`Intent::IssueInvoice`].
     IssueInvoice,
+    /// [`Intent::UpdateRecord`].
+    UpdateRecord,
 }
 
 impl Intent {
@@ -379,22 +391,35 @@ impl Intent {
         match self {
             Self::PlaceOrder(_) => IntentKind::PlaceOrder,
             Self::IssueInvoice(_) => IntentKind::IssueInvoice,
+            Self::UpdateRecord(_) => IntentKind::UpdateRecord,
         }
     }
 
-    /// The customer that it concerns.
-    pub fn customer(&self) -> &Customer {
+    /// The customer of an order or an invoice.
+    pub fn customer(&self) -> Option<&Customer> {
         match self {
-            Self::PlaceOrder(intent) => &intent.customer,
-            Self::IssueInvoice(intent) => &intent.customer,
+            Self::PlaceOrder(intent) => Some(&intent.customer),
+            Self::IssueInvoice(intent) => Some(&intent.customer),
+            Self::UpdateRecord(_) => None,
         }
     }
 
     /// The order that it places or bills.
-    pub fn order(&self) -> ServiceOrderId {
+    pub fn order(&self) -> Option<ServiceOrderId> {
         match self {
-            Self::PlaceOrder(intent) => intent.order,
-            Self::IssueInvoice(intent) => intent.order,
+            Self::PlaceOrder(intent) => Some(intent.order),
+            Self::IssueInvoice(intent) => Some(intent.order),
+            Self::UpdateRecord(_) => None,
+        }
+    }
+
+    /// What it waits in line for: of the intents with one key at one system, one at a time is under way. Orders and
+    /// invoices wait for those of the same customer.
+    pub fn order_key(&self) -> String {
+        match self {
+            Self::PlaceOrder(intent) => intent.customer.account.to_string(),
+            Self::IssueInvoice(intent) => intent.customer.account.to_string(),
+            Self::UpdateRecord(intent) => intent.order_key.clone(),
         }
     }
 }
@@ -469,5 +494,12 @@ mod tests {
             assert_eq!(Entity::parse(text), Some(entity));
             assert_eq!(entity.as_str(), text);
         }
+    }
+
+    #[test]
+    fn a_key_of_pushed_values_fits_where_keys_are_kept() {
+        let key = EffectKey::push(Uuid::max());
+        assert_eq!(key.as_str(), "push:ffffffff-ffff-ffff-ffff-ffffffffffff");
+        assert!(key.as_str().len() <= 64);
     }
 }

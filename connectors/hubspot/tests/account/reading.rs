@@ -1,7 +1,5 @@
 //! Reading an account in memory, page by page, and the stand-in itself.
 
-mod support;
-
 use std::collections::BTreeSet;
 
 use crosstie_hubspot::Hubspot;

@@ -48,6 +48,14 @@ impl Account {
     }
 
     pub(crate) fn with(credentials: Credentials) -> Self {
+        Self::set_up(credentials, Settings::default())
+    }
+
+    pub(crate) fn with_settings(settings: Value) -> Self {
+        Self::set_up(Credentials::Bearer(Secret::new("pat-test")), Settings::new(settings))
+    }
+
+    fn set_up(credentials: Credentials, settings: Settings) -> Self {
         let fake = HubspotFake::new(Some(WEBHOOK_URL.to_owned()), Secret::new("client-secret"), 4_711);
         let fake = Arc::new(Mutex::new(fake));
         let now_ms = Arc::new(AtomicI64::new(START_MS));
@@ -56,8 +64,8 @@ impl Account {
         let inner = MemoryTransport::new(Arc::clone(&fake), move || at(clock.load(Ordering::SeqCst)));
         let transport: Arc<dyn Transport> = Arc::new(Recording { inner, requests: Arc::clone(&requests) });
         let connect: Box<dyn Fn() -> Net> = Box::new(move || {
-            let (credentials, transport) = (credentials.clone(), Arc::clone(&transport));
-            let options = NetOptions { base_url: None, credentials, settings: Settings::default(), transport };
+            let (credentials, settings) = (credentials.clone(), settings.clone());
+            let options = NetOptions { base_url: None, credentials, settings, transport: Arc::clone(&transport) };
             Net::new(Hubspot.descriptor(), options).expect("a usable connection")
         });
         Self { net: connect(), connect, fake, now_ms, requests }

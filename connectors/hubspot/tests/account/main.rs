@@ -1,0 +1,5 @@
+//! The connector against its stand-in in memory.
+
+mod reading;
+mod support;
+mod updating;
