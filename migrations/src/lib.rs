@@ -4,6 +4,7 @@ mod m0001_first;
 mod m0002_identity;
 mod m0004_webhooks;
 mod m0005_secrets;
+mod m0006_exchanges;
 mod sql;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -20,6 +21,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_identity::Migration),
             Box::new(m0004_webhooks::Migration),
             Box::new(m0005_secrets::Migration),
+            Box::new(m0006_exchanges::Migration),
         ]
     }
 }

@@ -7,6 +7,7 @@ mod arrows;
 mod authority;
 mod command_line;
 mod errors;
+mod exchanges;
 mod identity;
 mod ingest;
 mod kill;

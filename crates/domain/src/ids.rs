@@ -14,6 +14,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use type_safe_id::{StaticType, TypeSafeId};
 use uuid::Uuid;
 
+use crate::time::Instant;
+
 /// The identifier of one kind of record.
 ///
 /// ```
@@ -43,6 +45,12 @@ impl<K: StaticType> Id<K> {
     /// Wraps a UUID. Which UUID is the caller's decision: the domain has no source of randomness.
     pub const fn from_uuid(uuid: Uuid) -> Self {
         Self { uuid, kind: PhantomData }
+    }
+
+    /// The lowest identifier that can have been made at this moment: all that were made before are lower.
+    pub fn first_at(moment: Instant) -> Self {
+        let ms = u128::try_from(moment.micros() / 1_000).unwrap_or(0);
+        Self::from_uuid(Uuid::from_u128(ms << 80))
     }
 
     /// The UUID behind the text form.

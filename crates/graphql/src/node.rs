@@ -18,7 +18,7 @@ use crate::{
     delivery::Milestone,
     edge::level,
     error::ApiError,
-    integration::{Alert, Conflict, ConnectedSystem, InboundEvent, ParkedRow, SyncRun},
+    integration::{Alert, Conflict, ConnectedSystem, Exchange, InboundEvent, ParkedRow, SyncRun},
     listing::Node as _,
     pipeline::{Account, Opportunity},
 };
@@ -54,6 +54,8 @@ pub(crate) enum Node {
     Alert(Alert),
     /// A conflict between systems.
     Conflict(Conflict),
+    /// An exchange with another system.
+    Exchange(Exchange),
 }
 
 /// The types that have nodes, by the prefix of their identifiers.
@@ -83,6 +85,8 @@ pub(crate) enum NodeType {
     Alert,
     /// A conflict between systems.
     Conflict,
+    /// An exchange with another system.
+    Exchange,
 }
 
 impl From<Entity> for NodeType {
@@ -115,6 +119,7 @@ impl NodeType {
             (Id::<kind::Parked>::PREFIX, Self::ParkedRow),
             (Id::<kind::Alert>::PREFIX, Self::Alert),
             (Id::<kind::Conflict>::PREFIX, Self::Conflict),
+            (Id::<kind::Exchange>::PREFIX, Self::Exchange),
         ];
         types.into_iter().find(|(known, _)| *known == prefix).map(|(_, node_type)| node_type)
     }
@@ -134,6 +139,7 @@ impl NodeType {
             Self::ParkedRow => ParkedRow::PERMISSION,
             Self::Alert => Alert::PERMISSION,
             Self::Conflict => Conflict::PERMISSION,
+            Self::Exchange => Exchange::PERMISSION,
         }
     }
 }
@@ -173,6 +179,7 @@ pub(crate) async fn load_for(
         NodeType::ParkedRow => of_type!(ParkedRow from integration::parked_rows_by_ids),
         NodeType::Alert => of_type!(Alert from integration::alerts_by_ids),
         NodeType::Conflict => of_type!(Conflict from integration::conflicts_by_ids),
+        NodeType::Exchange => of_type!(Exchange from integration::exchanges_by_ids),
     })
 }
 

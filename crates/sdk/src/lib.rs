@@ -7,6 +7,7 @@ mod fault;
 mod inbound;
 mod net;
 mod reader;
+mod redact;
 pub mod signature;
 mod update;
 mod writer;
@@ -22,8 +23,10 @@ pub use net::{
     KeptTokens, MemoryTokens, Method, Net, NetError, NetOptions, OAuthClient, Refusal, ReqwestTransport, Secret,
     SignIn, TokenLease, TokenSet, TokenStore, TokenStoreError, Transport, TransportError,
 };
+pub use net::{Sending, fault_code};
 pub use reader::{
     AnyReader, Ask, Bag, Deletes, MappedPage, MappedRow, More, Observed, Order, Page, Reader, Row, RowKey, Unmappable,
 };
+pub use redact::{REDACTED, Redactor};
 pub use update::{Comparison, FieldChange};
 pub use writer::{WriteRequest, WriteSafety, Writer, Written};

@@ -10,6 +10,7 @@ use crosstie_domain::integration::{
     authority::{Authority, FieldRules, OnConflict},
 };
 use crosstie_sdk::{ClientAuth, Grant};
+use crosstie_sync::ExchangeSettings;
 use serde::Deserialize;
 use url::Url;
 
@@ -39,6 +40,9 @@ pub struct Config {
     /// Who has the say over fields that several systems share, where that differs from the usual.
     #[serde(default)]
     pub authority: Vec<AuthorityConfig>,
+    /// What is kept of exchanges with other systems.
+    #[serde(default)]
+    pub exchanges: ExchangeSettings,
     /// The systems around the hub.
     #[serde(default)]
     pub connections: Vec<ConnectionConfig>,
@@ -419,6 +423,8 @@ mod tests {
         check(&origins("*"), &[], "`cors_origins[0]`");
         check("listen = 1", &[], "listen");
         check("[database]\nurl = \"sqlite://x\"\nspeed = 9", &[], "speed");
+        check(&format!("exchanges = {{ keep_days = 3, bodies = \"all\" }}\n{GOOD}"), &[], "");
+        check(&format!("exchanges = {{ bodies = \"some\" }}\n{GOOD}"), &[], "some");
         check(&GOOD.replace("hubspot", "hubspit"), &[], "`connections[0].connector`");
         check(&GOOD.replace("crm-eu", "CRM EU"), &[], "`connections[0].name`");
         check(&GOOD.replace("token = \"t\"", ""), &[], "`connections[0].token`: missing");

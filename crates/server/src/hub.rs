@@ -6,7 +6,7 @@ use crosstie_app::{App, SystemClock, secrets::SecretsError};
 use crosstie_domain::Clock;
 use crosstie_sdk::{Credentials, NetOptions, ReqwestTransport, Secret, Settings, TransportError};
 use crosstie_store::{Store, StoreError};
-use crosstie_sync::{ConnectionSetup, Connections, Engine, Running, SetupError};
+use crosstie_sync::{ConnectionSetup, Connections, Engine, ExchangeLog, Running, SetupError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -129,6 +129,8 @@ impl Hub {
     pub async fn stop(self, patience: Duration) {
         self.stop.cancel();
         self.running.stop(patience).await;
+        // What a database that does not answer cannot take is left out.
+        let _ = tokio::time::timeout(patience, self.engine.connections().exchanges().flush()).await;
         for mut server in self.servers {
             if tokio::time::timeout(patience, &mut server).await.is_err() {
                 server.abort();
@@ -183,7 +185,8 @@ async fn open_all(config: &Config) -> Result<Opened, StartError> {
         setups.push(setup(connection, sign_in.as_ref(), transport.clone()));
         sign_ins.extend(sign_in.map(|sign_in| (connection.name.clone(), sign_in)));
     }
-    let connections = Connections::set_up(&app, setups).await?;
+    let exchanges = ExchangeLog::start(app.store(), config.exchanges);
+    let connections = Connections::set_up_logged(&app, setups, exchanges).await?;
     Ok(Opened { app, connections, sign_ins })
 }
 

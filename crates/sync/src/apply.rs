@@ -16,7 +16,7 @@ use crosstie_store::{
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::{Connection, inbox::describe};
+use crate::{Connection, exchanges::exchange_that_brought, inbox::describe};
 
 /// The longest id of a vendor that the hub takes, in bytes.
 const LONGEST_ID: usize = 255;
@@ -276,7 +276,8 @@ async fn take(
         Because::Write | Because::NewMapping => (None, None),
     };
     let (mapping_version, arms) = (connection.connector.descriptor().version, connection.record.arms.as_slice());
-    let origin = Origin { connection: connection.record.id, run, event, arms, mapping_version };
+    let exchange = exchange_that_brought(&seen.key.remote_id);
+    let origin = Origin { connection: connection.record.id, run, event, exchange, arms, mapping_version };
     let raw = seen.raw.to_string();
     // PostgreSQL keeps no NUL in a text; in JSON it is written with a backslash and does no harm.
     let clean = raw.contains("\\u0000").then(|| without_nul(&seen.claim)).flatten();

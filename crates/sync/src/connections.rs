@@ -8,11 +8,13 @@ use crosstie_domain::{
     ids::ConnectionId,
     integration::{Arm, ConnectionRecord, Entity},
 };
-use crosstie_sdk::{Connector, Net, NetError, NetOptions, ReadEntity, Secret, SettingsError};
+use crosstie_sdk::{Connector, Net, NetError, NetOptions, ReadEntity, Redactor, Secret, SettingsError};
 use crosstie_store::{
     Condition, Direction, PageRequest, Span, StoreError,
     integration::{ConnectionColumn, connection_by_name},
 };
+
+use crate::ExchangeLog;
 
 /// A connection as it is configured.
 pub struct ConnectionSetup {
@@ -105,6 +107,7 @@ impl Connection {
 #[derive(Clone, Default)]
 pub struct Connections {
     by_id: HashMap<ConnectionId, Arc<Connection>>,
+    exchanges: ExchangeLog,
 }
 
 impl Connections {
@@ -113,12 +116,27 @@ impl Connections {
     /// # Errors
     /// [`SetupError`], naming the connection and the key that is wrong.
     pub async fn set_up(app: &App, setups: Vec<ConnectionSetup>) -> Result<Self, SetupError> {
+        Self::set_up_logged(app, setups, ExchangeLog::default()).await
+    }
+
+    /// The same; what they exchange goes to this log.
+    ///
+    /// # Errors
+    /// [`SetupError`], naming the connection and the key that is wrong.
+    pub async fn set_up_logged(
+        app: &App,
+        setups: Vec<ConnectionSetup>,
+        exchanges: ExchangeLog,
+    ) -> Result<Self, SetupError> {
         let mut by_id = HashMap::new();
-        for setup in setups {
+        for mut setup in setups {
             let name = setup.name.clone();
             let named = |error| SetupError::Settings { name: name.clone(), error };
             setup.connector.check_settings(&setup.net.settings).map_err(named)?;
             let descriptor = setup.connector.descriptor();
+            let secrets = setup.net.credentials.secrets().into_iter().chain(&setup.webhook_secrets);
+            let recorded = exchanges.over(Arc::clone(&setup.net.transport), Redactor::new(secrets));
+            setup.net.transport = recorded.clone();
             let net = Net::new(descriptor, setup.net);
             let net = net.map_err(|error| SetupError::Net { name: setup.name.clone(), error })?;
             if let Some(arm) = setup.arms.iter().find(|arm| !descriptor.arms.contains(arm)) {
@@ -127,13 +145,14 @@ impl Connections {
             }
             let arms = if setup.arms.is_empty() { descriptor.arms.to_vec() } else { setup.arms };
             let record = write_down(app, &setup.name, descriptor.id, arms).await?;
+            recorded.belongs_to(record.id, &record.name);
             let webhook_secrets = setup.webhook_secrets;
             let connection = Connection { connector: setup.connector, net, webhook_secrets, record };
             if by_id.insert(connection.record.id, Arc::new(connection)).is_some() {
                 return Err(SetupError::Twice(setup.name));
             }
         }
-        Ok(Self { by_id })
+        Ok(Self { by_id, exchanges })
     }
 
     /// Disables the connections that the database knows and that are not configured any more: nothing new is billed
@@ -157,6 +176,11 @@ impl Connections {
             }
         }
         tx.commit().await
+    }
+
+    /// The log of what they exchange.
+    pub fn exchanges(&self) -> &ExchangeLog {
+        &self.exchanges
     }
 
     /// The connection with this identifier.

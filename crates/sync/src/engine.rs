@@ -121,7 +121,11 @@ impl Engine {
 
     async fn house_loop(self: Arc<Self>, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            let pause = match self.app.store().keep_house().await {
+            let kept = match self.app.store().keep_house().await {
+                Ok(()) => self.connections.exchanges().forget_old().await,
+                failed => failed,
+            };
+            let pause = match kept {
                 Ok(()) => HOUSE,
                 Err(error) => after(&error, "the house cannot be kept").max(AFTER_ERROR),
             };

@@ -17,6 +17,7 @@ use crate::{
     Connection, Engine,
     alerts::{note_fault, note_success},
     apply::{ApplyError, Because, apply, is_usable_id, reader, with_references},
+    exchanges::{Cause, Work},
     heartbeat::{LEASE_MS, while_held},
     schedule::next_try,
 };
@@ -120,7 +121,8 @@ impl Engine {
         event: &ClaimedEvent,
     ) -> Result<Option<EventOutcome>, ApplyError> {
         let keep = || self.app.store().keep_event(event, LEASE_MS);
-        while_held(self.read_and_apply(connection, event), keep).await
+        let work = Work::of(Cause { event: Some(event.id), ..Cause::default() });
+        while_held(work.on(self.read_and_apply(connection, event)), keep).await
     }
 
     /// Reads the record from the vendor and applies it together with the state of the event. Returns an outcome that

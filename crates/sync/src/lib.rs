@@ -4,6 +4,7 @@ mod alerts;
 mod apply;
 mod connections;
 mod engine;
+mod exchanges;
 mod heartbeat;
 mod inbox;
 mod outbox;
@@ -15,6 +16,7 @@ mod sign_in;
 
 pub use connections::{Connection, ConnectionSetup, Connections, SetupError};
 pub use engine::{Engine, Running};
+pub use exchanges::{ExchangeLog, ExchangeSettings, KeptBodies};
 pub use inbox::Receipt;
 pub use pull::RunSummary;
 pub use sign_in::{AuthorizationOutcome, Callback, KeptSignIn};

@@ -17,6 +17,7 @@ use crate::{
     Connection, Engine,
     alerts::{note_fault, note_success},
     apply::{ApplyError, apply_answer},
+    exchanges::{Cause, Work},
     heartbeat::{LEASE_MS, while_held},
     schedule::next_try,
 };
@@ -28,15 +29,16 @@ impl Engine {
     /// Takes the next due effect and sends it. Returns whether there was one.
     pub(crate) async fn process_effect(&self) -> Result<bool, StoreError> {
         let Some(effect) = self.app.store().claim_effect(LEASE_MS).await? else { return Ok(false) };
+        let work = Work::of(Cause { effect: Some(effect.key.clone()), ..Cause::default() });
         let sent = match self.connections.get(effect.connection_id) {
             Some(connection) => {
                 let keep = || self.app.store().keep_effect(&effect, LEASE_MS);
-                while_held(self.send(connection, &effect), keep).await
+                while_held(work.on(self.send(connection, &effect)), keep).await
             }
             None => Err(SendError::Vendor(Fault::Transient { why: "the connection is not configured".to_owned() })),
         };
         match sent {
-            Ok(sent) => self.write_down(&effect, sent).await?,
+            Ok(sent) => work.on(self.write_down(&effect, sent)).await?,
             Err(SendError::Store(error)) => return Err(error),
             Err(SendError::Vendor(fault)) => {
                 let outcome = self.after_send_fault(&effect, &fault);

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use crate::{
     Connection, Engine,
     apply::{ApplyError, Because, ReadRow, apply_singly, reader},
+    exchanges::{Cause, Work},
 };
 
 /// Rows that are looked at in one step.
@@ -39,7 +40,8 @@ impl Engine {
                 if connection.connector.descriptor().version == row.mapping_version {
                     continue;
                 }
-                match self.map_anew(connection, row).await {
+                let work = Work::of(Cause::default());
+                match work.on(self.map_anew(connection, row)).await {
                     Ok(true) => info!(row.id = %row.id, "a parked row was mapped by the new release"),
                     Ok(false) => {}
                     Err(ApplyError::App(crosstie_app::AppError::Store(error))) => return Err(error),

@@ -17,6 +17,7 @@ use crate::{
     Connection, Engine,
     alerts::{note_fault, note_success},
     apply::{Applied, ApplyError, Because, apply, apply_singly, with_references},
+    exchanges::{Cause, Work},
     heartbeat::{LEASE_MS, while_held},
     schedule::next_try,
 };
@@ -53,7 +54,9 @@ impl Engine {
             return Ok(None);
         };
         let reading = Reading { connection, declared, reader, run_id, lease };
-        let run = while_held(self.read(&reading, trigger), || store.keep_lease(&reading.lease, LEASE_MS)).await;
+        let work = Work::of(Cause { run: Some(run_id), ..Cause::default() });
+        let run =
+            while_held(work.on(self.read(&reading, trigger)), || store.keep_lease(&reading.lease, LEASE_MS)).await;
         store.release_lease(&reading.lease).await?;
         run.map(Some)
     }

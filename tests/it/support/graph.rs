@@ -12,7 +12,7 @@ use crosstie_domain::{
     ids::{ConnectionId, InvoiceId},
     integration::{
         AlertKey, AlertKind, AssertedField, Assertion, ConflictRecord, ConflictStatus, ConflictVoice, Entity,
-        RunStatus, RunTrigger, SyncRunRecord,
+        ExchangeHeader, ExchangeRecord, RunStatus, RunTrigger, SyncRunRecord,
         authority::{FieldState, HeldReason, Pushed, Speaker},
     },
     pipeline::AccountRecord,
@@ -38,6 +38,7 @@ const NODES: &[(&str, &str)] = &[
     ("node", "Sow"),
     ("opportunity", "Opportunity"),
     ("parkedRow", "ParkedRow"),
+    ("exchange", "Exchange"),
     ("serviceOrder", "ServiceOrder"),
     ("sow", "Sow"),
     ("syncRun", "SyncRun"),
@@ -52,6 +53,7 @@ const LISTS: &[&str] = &[
     "invoices",
     "opportunities",
     "parkedRows",
+    "exchanges",
     "serviceOrders",
     "sows",
     "syncRuns",
@@ -175,6 +177,34 @@ async fn save_conflict(store: &Store, connection: ConnectionId, account: &Accoun
     id.to_string()
 }
 
+async fn save_exchange(store: &Store, connection_id: ConnectionId) -> String {
+    let header = |name: &str, value: &str| ExchangeHeader { name: name.to_owned(), value: value.to_owned() };
+    let exchange = ExchangeRecord {
+        id: store.new_id(),
+        connection_id,
+        run_id: None,
+        inbound_event_id: None,
+        effect_key: None,
+        method: "GET".to_owned(),
+        address: "https://api.stripe.example/v1/invoices/in_ours".to_owned(),
+        status: Some(404),
+        fault_code: Some("GONE".to_owned()),
+        attempt: 1,
+        started_at: store.now(),
+        duration_ms: 12,
+        request_bytes: 0,
+        request_sha256: None,
+        request_headers: vec![header("accept", "application/json")],
+        request_body: None,
+        answer_bytes: Some(2),
+        answer_sha256: None,
+        answer_headers: vec![header("content-type", "application/json")],
+        answer_body: Some("{}".to_owned()),
+    };
+    store.keep_exchanges(std::slice::from_ref(&exchange)).await.expect("the exchange is kept");
+    exchange.id.to_string()
+}
+
 /// What billing said of an invoice: one line of it, and its total, which it wrote in an odd way.
 async fn save_invoice_details(store: &Store, connection_id: ConnectionId, invoice: InvoiceId) {
     let tx = store.begin().await.expect("a transaction begins");
@@ -193,6 +223,7 @@ async fn save_invoice_details(store: &Store, connection_id: ConnectionId, invoic
         remote_version: None,
         run_id: None,
         inbound_event_id: None,
+        exchange_id: None,
         mapping_version: "1.0.0".to_owned(),
         observed_at: tx.now(),
         fields: BTreeMap::from([("total".to_owned(), total)]),
@@ -227,6 +258,7 @@ impl Graph {
         let alert = save_alert(store, billing).await;
         let conflict = save_conflict(store, billing, &accounts[0]).await;
         let gateway = crosstie_graphql::gateway(app.clone());
+        let exchange = save_exchange(store, billing).await;
         let nodes = BTreeMap::from([
             ("Account", accounts[0].id.to_string()),
             ("Opportunity", ours.opportunity.to_string()),
@@ -238,6 +270,7 @@ impl Graph {
             ("SyncRun", run),
             ("InboundEvent", event),
             ("ParkedRow", parked),
+            ("Exchange", exchange),
             ("Alert", alert),
             ("Conflict", conflict),
         ]);

@@ -58,7 +58,7 @@ impl System {
             })
             .collect();
         let (connection, arms) = (self.connection, self.arms.as_slice());
-        let origin = Origin { connection, run: None, event: None, arms, mapping_version: "1.0.0" };
+        let origin = Origin { connection, run: None, event: None, exchange: None, arms, mapping_version: "1.0.0" };
         let tx = self.app.store().begin().await.expect("a transaction begins");
         let observation = Observation {
             remote_id: said.remote_id,

@@ -13,7 +13,7 @@ use crosstie_domain::{
     Instant,
     access::Principal,
     billing::InvoiceStatus,
-    ids::{AssertionId, ConnectionId, InboundEventId, SyncRunId},
+    ids::{AssertionId, ConnectionId, ExchangeId, InboundEventId, SyncRunId},
     integration::{Arm, AssertedField, Assertion, Claim, Entity, LinkState, MatchCandidate, authority::Speaker},
 };
 use crosstie_store::{
@@ -37,6 +37,8 @@ pub struct Origin<'a> {
     pub run: Option<SyncRunId>,
     /// The inbound event that led to the reading, if one did.
     pub event: Option<InboundEventId>,
+    /// The exchange that brought it, as far as it is known.
+    pub exchange: Option<ExchangeId>,
     /// What the connection is used for.
     pub arms: &'a [Arm],
     /// Version of the connector whose mapping read it.
@@ -210,6 +212,7 @@ impl App {
             remote_version: seen.remote_version.map(str::to_owned),
             run_id: origin.run,
             inbound_event_id: origin.event,
+            exchange_id: origin.exchange,
             mapping_version: origin.mapping_version.to_owned(),
             observed_at: tx.now(),
             fields,

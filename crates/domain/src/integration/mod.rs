@@ -3,6 +3,7 @@
 mod alerts;
 pub mod authority;
 mod conflicts;
+mod exchange;
 mod links;
 pub mod matching;
 pub mod provenance;
@@ -17,13 +18,14 @@ use uuid::Uuid;
 
 pub use self::{
     conflicts::{ConflictRecord, ConflictStatus, ConflictVoice},
+    exchange::{ExchangeHeader, ExchangeRecord},
     links::{IdentityEvent, IdentityEventKind, LinkState, MatchCandidate, Moved},
 };
 use crate::{
     billing::InvoiceClaim,
     ids::{
-        AccountId, AssertionId, ConnectionId, InboundEventId, InvoiceId, MilestoneId, ParkedId, ServiceOrderId, SowId,
-        SyncRunId,
+        AccountId, AssertionId, ConnectionId, ExchangeId, InboundEventId, InvoiceId, MilestoneId, ParkedId,
+        ServiceOrderId, SowId, SyncRunId,
     },
     money::Money,
     pipeline::{AccountClaim, OpportunityClaim},
@@ -272,6 +274,8 @@ pub struct Assertion {
     pub run_id: Option<SyncRunId>,
     /// The inbound event that led to the reading.
     pub inbound_event_id: Option<InboundEventId>,
+    /// The exchange that brought it, as far as it is known; exchanges are kept for some days.
+    pub exchange_id: Option<ExchangeId>,
     /// Version of the connector whose mapping read it.
     pub mapping_version: String,
     /// When it was observed.

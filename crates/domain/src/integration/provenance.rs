@@ -209,6 +209,7 @@ mod tests {
             remote_version: None,
             run_id: None,
             inbound_event_id: None,
+            exchange_id: None,
             mapping_version: "1".to_owned(),
             observed_at: at(second),
             fields: fields.collect::<BTreeMap<_, _>>(),

@@ -4,6 +4,7 @@ mod alerts;
 mod authority;
 mod conflicts;
 mod connections;
+mod exchanges;
 mod inbound;
 pub(crate) mod links;
 mod parked;
@@ -15,14 +16,15 @@ use async_graphql::MergedObject;
 use crosstie_domain::integration::Entity;
 
 pub(crate) use self::{
-    alerts::Alert, authority::FieldAuthority, conflicts::Conflict, connections::ConnectedSystem, inbound::InboundEvent,
-    parked::ParkedRow, runs::SyncRun,
+    alerts::Alert, authority::FieldAuthority, conflicts::Conflict, connections::ConnectedSystem, exchanges::Exchange,
+    inbound::InboundEvent, parked::ParkedRow, runs::SyncRun,
 };
 use self::{
     alerts::AlertQueries,
     authority::AuthorityQueries,
     conflicts::{ConflictMutations, ConflictQueries},
     connections::ConnectionQueries,
+    exchanges::ExchangeQueries,
     inbound::InboundEventQueries,
     links::{LinkMutations, LinkQueries},
     parked::ParkedRowQueries,
@@ -39,6 +41,7 @@ impl Choice for Entity {
 #[derive(MergedObject, Default)]
 pub(crate) struct IntegrationQueries(
     ConnectionQueries,
+    ExchangeQueries,
     SyncRunQueries,
     InboundEventQueries,
     ParkedRowQueries,

@@ -7,6 +7,7 @@ mod auth;
 mod budget;
 mod call;
 mod clock;
+mod exchange;
 mod transport;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ pub use self::{
         Refusal, Secret, SignIn, TokenLease, TokenSet, TokenStore, TokenStoreError,
     },
     call::{Answer, Call, HttpRequest, HttpResponse, Method},
+    exchange::{Sending, fault_code},
     transport::{ReqwestTransport, Transport, TransportError},
 };
 use crate::{Descriptor, Fault, Settings};
@@ -116,40 +118,30 @@ impl Net {
     /// connection's).
     pub async fn send(&self, call: Call) -> Result<Answer, Fault> {
         let url = join(&self.base, &call.path)?;
-        let mut renewed = false;
+        let mut attempt = 1;
         loop {
             self.budgets.wait(call.bucket).await;
             let authorization = self.auth.header().await?;
             let request = call.request(&url, &authorization.value);
             let sent_at = self.transport.now();
-            let response = self.transport.send(request).await.map_err(|error| error.into_fault(call.repeatable))?;
+            let sending = Sending { attempt, repeatable: call.repeatable };
+            let sent = sending.scope(self.transport.send(request)).await;
+            let response = sent.map_err(|error| error.into_fault(call.repeatable))?;
             let now = self.transport.now();
             if let (Some(sent_at), Some(received_at)) = (sent_at, now) {
                 self.skew.measure(&response, sent_at, received_at);
             }
-            match response.status {
-                401 if !renewed && self.auth.renewable() => {
-                    renewed = true;
-                    self.auth.forget(&authorization).await;
-                }
-                401 => return Err(Fault::NeedsReauth),
-                403 => return Err(Fault::MissingScope { why: call.name() }),
-                404 | 410 => return Err(Fault::Gone),
-                429 => return Err(throttled(&response, now)),
-                503 if response.header("retry-after").is_some() => return Err(throttled(&response, now)),
-                // Neither done nor refused, as far as can be told.
-                status @ (300..=399 | 408 | 425 | 500..) => {
-                    let why = format!("the vendor answered {status}");
-                    return Err(if call.repeatable { Fault::Transient { why } } else { Fault::Unknown { why } });
-                }
-                _ => return Ok(Answer::new(response)),
+            if response.status == 401 && attempt == 1 && self.auth.renewable() {
+                attempt += 1;
+                self.auth.forget(&authorization).await;
+                continue;
             }
+            return match exchange::refusal(&response, call.repeatable, now, &call.name()) {
+                Some(fault) => Err(fault),
+                None => Ok(Answer::new(response)),
+            };
         }
     }
-}
-
-fn throttled(response: &HttpResponse, now: Option<Instant>) -> Fault {
-    Fault::Throttled { retry_after_ms: clock::retry_after_ms(response, now) }
 }
 
 /// The address as it was configured. Whatever is wrong with it, it is not shown: it can hold a password.

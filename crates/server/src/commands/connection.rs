@@ -75,6 +75,7 @@ async fn test(config: &ConfigArgs, name: Option<&str>) -> Result<ExitCode, Comma
             }
         }
     }
+    connections.exchanges().flush().await;
     match (tested, failed) {
         (0, _) => Err("no such connection is configured".into()),
         (_, 0) => Ok(ExitCode::SUCCESS),

@@ -9,6 +9,7 @@ mod person;
 mod secrets;
 pub(crate) mod serve;
 mod sync;
+mod tap;
 mod token;
 mod why;
 
@@ -55,6 +56,8 @@ enum Command {
     Sync(sync::SyncCommand),
     /// Tell why a field of a record has the value that it has
     Why(why::WhyArgs),
+    /// Show what is exchanged with another system, as it happens
+    Tap(tap::TapArgs),
     /// Look at what came from other systems
     #[command(subcommand)]
     Inbox(inbox::InboxCommand),
@@ -117,6 +120,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Connection(command) => connection::run(command).await,
         Command::Sync(command) => sync::run(command).await,
         Command::Why(args) => why::run(&args).await,
+        Command::Tap(args) => tap::run(args).await,
         Command::Inbox(command) => inbox::run(command).await,
         Command::Outbox(command) => outbox::run(command).await,
         Command::Alert(command) => alert::run(command).await,

@@ -63,6 +63,7 @@ pub(super) async fn run(command: SyncCommand) -> Result<ExitCode, CommandError> 
             }
         }
     }
+    engine.connections().exchanges().flush().await;
     match (runs, failed, busy) {
         (0, ..) => Err("no such connection or kind of record is configured".into()),
         (_, 0, 0) => Ok(ExitCode::SUCCESS),

@@ -90,6 +90,7 @@ async fn start(address: &str, folder: &DataFolder) -> Result<Demo, CommandError>
         cors_origins: vec![],
         database: Database { url },
         secrets: SecretsConfig { key_file: Some(key_file(folder)?), keys: None },
+        exchanges: crosstie_sync::ExchangeSettings::default(),
         connections: vec![
             connection("hubspot", &hubspot, HUBSPOT_SECRET),
             connection("stripe", &stripe, STRIPE_SECRET),

@@ -4,6 +4,7 @@ mod alerts;
 mod connections;
 mod effects;
 mod events;
+mod exchanges;
 mod fields;
 mod identity;
 mod inbox;
@@ -20,6 +21,7 @@ pub use alerts::{AlertColumn, Waiting, alerts, alerts_by_ids, open_alerts, waiti
 pub use connections::{ConnectionColumn, connection_by_name, connections, connections_by_ids};
 pub use effects::{ClaimedEffect, EffectOutcome, EffectRow, EffectStatus, effects};
 pub use events::{ClaimedEvent, EventOutcome, InboundColumn, inbound_events, inbound_events_by_ids};
+pub use exchanges::{ExchangeColumn, exchanges, exchanges_by_ids, exchanges_written};
 pub use fields::{ConflictColumn, Fields, conflicts, conflicts_by_ids, fields_of};
 pub use identity::{Identity, identities_of, identity};
 pub use inbox::{Acknowledged, ArrivedDelivery, ArrivedEvent, InboxWriter};

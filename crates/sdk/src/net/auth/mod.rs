@@ -55,6 +55,14 @@ pub enum Credentials {
 }
 
 impl Credentials {
+    /// The secrets among them that are known before they are used.
+    pub fn secrets(&self) -> Vec<&Secret> {
+        match self {
+            Self::Bearer(token) => vec![token],
+            Self::OAuth2(_) => vec![],
+        }
+    }
+
     /// OAuth 2.0 with a refresh token, and tokens that are kept for as long as the process lives.
     pub fn refresh_token(client_id: impl Into<String>, client_secret: Secret, refresh_token: Secret) -> Self {
         let secrets =
