@@ -44,7 +44,13 @@ static DESCRIPTOR: Descriptor = Descriptor {
         AuthMode::AuthorizationCode {
             authorize_url: "https://app.hubspot.com/oauth/authorize",
             token_path: "/oauth/v1/token",
-            scopes: &["oauth", "crm.objects.companies.read", "crm.objects.deals.read"],
+            scopes: &[
+                "oauth",
+                "crm.objects.companies.read",
+                "crm.objects.companies.write",
+                "crm.objects.deals.read",
+                "crm.objects.deals.write",
+            ],
         },
     ],
     default_base_url: Some("https://api.hubapi.com"),
