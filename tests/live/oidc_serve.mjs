@@ -52,7 +52,7 @@ const provider = new Provider(issuer, {
   findAccount: (ctx, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
 });
 
-provider.registerGrantType(JWT_BEARER, async (ctx, next) => {
+provider.registerGrantType(JWT_BEARER, async (ctx) => {
   const { client, params } = ctx.oidc;
   try {
     await jwtVerify(params.assertion, publicKey, {
@@ -65,7 +65,6 @@ provider.registerGrantType(JWT_BEARER, async (ctx, next) => {
   const token = new provider.ClientCredentials({ client, scope: params.scope });
   const value = await token.save();
   ctx.body = { access_token: value, expires_in: token.expiration, token_type: 'Bearer', scope: token.scope };
-  await next();
 }, ['assertion', 'scope']);
 
 provider.on('grant.success', (ctx) => { if (ctx.oidc.entities.Grant) grants.add(ctx.oidc.entities.Grant.jti); });
