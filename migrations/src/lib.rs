@@ -5,6 +5,7 @@ mod m0002_identity;
 mod m0004_webhooks;
 mod m0005_secrets;
 mod m0006_exchanges;
+mod m0008_mapping;
 mod sql;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -22,6 +23,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_webhooks::Migration),
             Box::new(m0005_secrets::Migration),
             Box::new(m0006_exchanges::Migration),
+            Box::new(m0008_mapping::Migration),
         ]
     }
 }

@@ -255,6 +255,9 @@ fn at<'a>(data: &'a Json, path: &[Json]) -> &'a Json {
     })
 }
 
+/// Types that only a mutation leads to: their own tests show that their money is held back.
+const BEHIND_MUTATIONS: &[&str] = &["WaitingIntent", "MappingFieldDifference"];
+
 /// Roles that see no money.
 const WITHOUT_MONEY: [Role; 3] = [Role::Csm, Role::IntegrationEngineer, Role::Viewer];
 
@@ -266,6 +269,9 @@ async fn a_financial_field_is_null_with_its_path_for_roles_that_see_no_money_and
         let fields: Vec<Field> = fields.collect();
         assert!(fields.len() >= 8, "the schema was read: {fields:?}");
         for Field { of, name, to, .. } in &fields {
+            if BEHIND_MUTATIONS.contains(&of.as_str()) {
+                continue;
+            }
             let (document, mut path, _) = way_to(&graph, of);
             let selection = if to == "Money" { format!("{name} {{ amount currency }}") } else { name.clone() };
             let document = document.replace('…', &format!("{selection} beside: __typename"));

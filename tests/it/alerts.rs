@@ -7,7 +7,7 @@ use crosstie_connectors::fakes::HubspotFake;
 use crosstie_domain::{
     Clock,
     access::{AuthContext, RowScope},
-    integration::{AlertKey, AlertKind, AlertRecord, Entity, RunTrigger},
+    integration::{AlertKey, AlertKind, AlertRecord, ConnectionMode, Entity, RunTrigger},
 };
 use crosstie_sdk::{Credentials, HttpResponse, MemoryTransport, Method, NetOptions, Secret, Settings};
 use crosstie_store::{
@@ -141,6 +141,7 @@ async fn engine(database: &Database, hubspot: &Arc<Mutex<HubspotFake>>) -> Arc<E
         },
         webhook_secrets: vec![],
         arms: vec![],
+        mode: ConnectionMode::TwoWay,
     };
     let connections = Connections::set_up(&app, vec![setup]).await.expect("the connection is good");
     Engine::new(app, connections, "test".to_owned())

@@ -8,7 +8,11 @@ use std::{
 
 use crosstie_app::{App, SystemClock};
 use crosstie_connectors::fakes::StripeFake;
-use crosstie_domain::{Clock, Instant, access::RowScope, integration::ExchangeRecord};
+use crosstie_domain::{
+    Clock, Instant,
+    access::RowScope,
+    integration::{ConnectionMode, ExchangeRecord},
+};
 use crosstie_sdk::{
     AuthMode, Call, Connector, Credentials, Descriptor, FakeVendor, Fault, HttpRequest, HttpResponse, MemoryTransport,
     Method, Net, NetOptions, Secret, Settings, SettingsError, WhoAmI,
@@ -104,6 +108,7 @@ async fn in_memory(
         net: NetOptions { base_url: None, credentials, settings: Settings::default(), transport },
         webhook_secrets: vec![],
         arms: vec![],
+        mode: ConnectionMode::TwoWay,
     };
     let log = ExchangeLog::start(app.store(), settings);
     let connections = Connections::set_up_logged(&app, vec![setup], log).await.expect("the connection is good");

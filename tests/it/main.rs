@@ -11,6 +11,8 @@ mod exchanges;
 mod identity;
 mod ingest;
 mod kill;
+mod mapping;
+mod modes;
 mod oauth;
 mod orders;
 mod paging;

@@ -10,7 +10,7 @@ use crosstie_connectors::fakes::HubspotFake;
 use crosstie_domain::{
     Clock, Instant,
     access::RowScope,
-    integration::{Entity, ParkedRowRecord, RunStatus, RunTrigger, SyncRunRecord},
+    integration::{ConnectionMode, Entity, ParkedRowRecord, RunStatus, RunTrigger, SyncRunRecord},
     pipeline::OpportunityRecord,
 };
 use crosstie_sdk::{
@@ -48,6 +48,7 @@ async fn scene(database: &Database, base_url: Option<String>, transport: Arc<dyn
         net: NetOptions { base_url, credentials, settings: Settings::default(), transport },
         webhook_secrets: vec![],
         arms: vec![],
+        mode: ConnectionMode::TwoWay,
     };
     let connections = Connections::set_up(&app, vec![setup]).await.expect("the connection is good");
     let engine = Engine::new(app.clone(), connections, "test".to_owned());

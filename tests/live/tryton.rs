@@ -1,7 +1,7 @@
 //! A real Tryton is CRM and billing at once: what is sold there comes to the hub, and what the hub sells goes there.
 
 use crosstie::config::ConnectionConfig;
-use crosstie_domain::integration::{Arm, Entity, RunTrigger};
+use crosstie_domain::integration::{Arm, ConnectionMode, Entity, RunTrigger};
 use crosstie_sdk::{HttpRequest, Method, ReqwestTransport, Transport};
 use futures::{StreamExt, stream};
 use serde_json::{Value as Json, json};
@@ -39,6 +39,7 @@ impl Tryton {
             connector: "tryton".to_owned(),
             base_url: Some(self.url.clone()),
             arms: vec![Arm::Crm, Arm::Billing],
+            mode: ConnectionMode::TwoWay,
             token: Some(self.key.clone()),
             settings: self.settings.clone(),
             ..ConnectionConfig::default()

@@ -22,6 +22,7 @@ use crosstie_sdk::{
     },
 };
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 pub use crate::fake::HubspotFake;
 use crate::{companies::Companies, deals::Deals, webhook::Webhook, writer::HubspotWriter};
@@ -102,6 +103,25 @@ impl Connector for Hubspot {
 
     fn check_settings(&self, settings: &Settings) -> Result<(), SettingsError> {
         settings.read::<HubspotSettings>().map(|_| ())
+    }
+
+    fn settings_schema(&self) -> Value {
+        json!({
+            "type": "object",
+            "additionalProperties": false,
+            "properties": {
+                "stages": {
+                    "description": "Native stage id to common stage, beside or instead of the usual ones.",
+                    "type": "object",
+                    "additionalProperties": { "enum": ["QUALIFY", "SCOPING", "PROPOSED", "COMMITTED", "WON", "LOST"] }
+                },
+                "default_currency": {
+                    "description": "The currency of a deal that names none, by its ISO 4217 code.",
+                    "type": "string",
+                    "pattern": "^[A-Z]{3}$"
+                }
+            }
+        })
     }
 
     async fn probe(&self, net: &Net) -> Result<WhoAmI, Fault> {

@@ -17,6 +17,7 @@ use crosstie_sdk::{
     domain::integration::{Arm, Entity, IntentKind},
 };
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 pub use crate::fake::StripeFake;
 
@@ -92,6 +93,10 @@ impl Connector for Stripe {
 
     fn check_settings(&self, settings: &Settings) -> Result<(), SettingsError> {
         settings.read::<StripeSettings>().map(|StripeSettings {}| ())
+    }
+
+    fn settings_schema(&self) -> Value {
+        json!({ "type": "object", "additionalProperties": false, "properties": {} })
     }
 
     async fn probe(&self, net: &Net) -> Result<WhoAmI, Fault> {

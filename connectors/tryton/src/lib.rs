@@ -24,6 +24,7 @@ use crosstie_sdk::{
     },
 };
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 pub use self::fake::TrytonFake;
 use self::{
@@ -131,6 +132,35 @@ impl Connector for Tryton {
 
     fn check_settings(&self, settings: &Settings) -> Result<(), SettingsError> {
         settings.read::<TrytonSettings>().map(|_| ())
+    }
+
+    fn settings_schema(&self) -> Value {
+        let id = |description: &str| json!({ "description": description, "type": "integer" });
+        json!({
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["company"],
+            "properties": {
+                "company": id("The company whose opportunities, sales and invoices are meant."),
+                "employee": id("The employee in whose name documents are moved on."),
+                "product": id("What is sold on every line."),
+                "unit": id("The unit of each line; the product's own when missing."),
+                "payment_term": id("For customers that have none of their own."),
+                "journal": id("Journal of invoices; the first revenue journal when missing."),
+                "receivable_account": id("For customers that have none of their own."),
+                "revenue_account": id("Account of each invoice line; that of the product's category when missing."),
+                "taxes": {
+                    "description": "Taxes of each line.",
+                    "type": "array",
+                    "items": { "type": "integer" }
+                },
+                "stages": {
+                    "description": "Opportunity states that mean another stage than usual.",
+                    "type": "object",
+                    "additionalProperties": { "enum": ["QUALIFY", "SCOPING", "PROPOSED", "COMMITTED", "WON", "LOST"] }
+                }
+            }
+        })
     }
 
     async fn probe(&self, net: &Net) -> Result<WhoAmI, Fault> {

@@ -165,7 +165,7 @@ impl Course {
         let (remote_version, claim) = match self.model {
             invoice::MODEL => match InvoiceReader.one(net, &remote_id).await? {
                 Row::Ok { wire, .. } => {
-                    let claim = InvoiceReader.map(&wire, net.settings(), &mut Bag::default()).ok();
+                    let claim = InvoiceReader.map(&wire, &net.settings(), &mut Bag::default()).ok();
                     (InvoiceReader.key(&wire).version, claim)
                 }
                 Row::Bad { .. } => (None, None),

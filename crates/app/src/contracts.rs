@@ -98,9 +98,17 @@ impl App {
         };
         let all = &crosstie_domain::access::RowScope::All;
         let connection = integration::connections_by_ids(&tx, all, &[input.billing_connection_id]).await?.pop();
-        if !connection.is_some_and(|connection| connection.enabled && connection.arms.contains(&Arm::Billing)) {
-            let message = "No such connection to a billing system.";
-            refusals.push(Refusal::new("billingConnectionId", UserErrorCode::NotFound, message));
+        let usable = connection.filter(|connection| connection.enabled && connection.arms.contains(&Arm::Billing));
+        match usable {
+            Some(connection) if !connection.mode.decides() => {
+                let message = "This billing system is only observed; switch its connection to another mode first.";
+                refusals.push(Refusal::new("billingConnectionId", UserErrorCode::Invalid, message));
+            }
+            Some(_) => {}
+            None => {
+                let message = "No such connection to a billing system.";
+                refusals.push(Refusal::new("billingConnectionId", UserErrorCode::NotFound, message));
+            }
         }
         let (true, Some(account_id)) = (refusals.is_empty(), account_id) else { return Ok(Err(refusals)) };
 

@@ -5,11 +5,13 @@ mod authorizations;
 mod billing;
 mod changes;
 mod conflicts;
+mod connections;
 mod contracts;
 mod delivery;
 mod idempotency;
 mod identity;
 mod ingest;
+mod mapping;
 pub mod secrets;
 mod system_clock;
 
@@ -22,10 +24,15 @@ pub use authorizations::{StartConnectionAuthorization, StartedAuthorization, Tak
 pub use billing::SendOutcome;
 pub use changes::ChangeFeed;
 pub use conflicts::{Choice, ResolveConflict};
+pub use connections::{ModeSwitch, SwitchConnectionMode};
 pub use contracts::{CreateSow, NewMilestone, SignSow};
 pub use delivery::AcceptMilestone;
 pub use identity::{LinkRecord, MergeRecords, Split, SplitRecord};
-pub use ingest::{Ingested, Observation, Origin, fields::Values, pipeline::shown_values};
+pub use ingest::{Cause, Ingested, Observation, Origin, fields::Values, pipeline::shown_values};
+pub use mapping::{
+    ConnectionMapping, FieldDifference, Mapped, Mapper, MappingPreview, PreviewMapping, RemapHistory, RevertMapping,
+    RowDifference, RowOutcome, SaveMapping, VendorSettings, Vendors,
+};
 pub use system_clock::SystemClock;
 
 /// The use cases over one store.
@@ -35,6 +42,7 @@ pub struct App {
     changes: ChangeFeed,
     keyring: Option<Arc<secrets::Keyring>>,
     rules: Arc<FieldRules>,
+    vendors: mapping::VendorSlot,
 }
 
 /// What a person asked for: done, or refused with every reason why.
@@ -52,7 +60,8 @@ impl App {
     /// The use cases over a store, with the usual rules of authority and without master keys: see
     /// [`App::with_keyring`].
     pub fn new(store: Store) -> Self {
-        Self { store, changes: ChangeFeed::default(), keyring: None, rules: Arc::default() }
+        let vendors = mapping::VendorSlot::default();
+        Self { store, changes: ChangeFeed::default(), keyring: None, rules: Arc::default(), vendors }
     }
 
     /// The same under other rules of authority.

@@ -94,9 +94,14 @@ pub(crate) struct SourceField<'a> {
 const INVOICE_FIELDS_WITHOUT_MONEY: [&str; 8] =
     ["invoice", "customer", "number", "status", "native_status", "issued_on", "due_on", "currency"];
 
+/// Whether a field of a record tells of money that not everybody may see.
+pub(crate) fn tells_of_money(entity: Entity, field: &str) -> bool {
+    entity == Entity::Invoice && !INVOICE_FIELDS_WITHOUT_MONEY.contains(&field)
+}
+
 impl SourceField<'_> {
     fn is_financial(&self) -> bool {
-        self.entity == Entity::Invoice && !INVOICE_FIELDS_WITHOUT_MONEY.contains(&self.name)
+        tells_of_money(self.entity, self.name)
     }
 }
 

@@ -1,7 +1,7 @@
 //! A connector: what it declares and the parts that it offers.
 
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{AnyReader, Descriptor, Fault, Inbound, Net, Writer};
 
@@ -18,6 +18,12 @@ pub trait Connector: Send + Sync {
     /// # Errors
     /// The key that is wrong, and why.
     fn check_settings(&self, settings: &Settings) -> Result<(), SettingsError>;
+
+    /// What the settings of a connection may hold, as a JSON schema: every key that [`Connector::check_settings`] takes.
+    /// An object of which nothing more is said, unless a connector says it.
+    fn settings_schema(&self) -> Value {
+        json!({ "type": "object" })
+    }
 
     /// Asks the vendor who the connection signs in as. The cheapest call that needs a valid credential.
     ///
@@ -61,6 +67,11 @@ impl Settings {
     /// Settings as they were configured: an object, or null for none.
     pub fn new(value: Value) -> Self {
         Self(value)
+    }
+
+    /// The settings as they are.
+    pub fn as_value(&self) -> &Value {
+        &self.0
     }
 
     /// The settings as the connector's own type. Missing settings count as an empty object.

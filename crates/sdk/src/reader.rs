@@ -286,12 +286,14 @@ impl<R: Reader> AnyReader for R {
 
     async fn read_page(&self, net: &Net, ask: &Ask) -> Result<MappedPage, Fault> {
         let page = self.page(net, ask).await?;
-        let rows = page.rows.into_iter().map(|row| map_row(self, net.settings(), row)).collect();
+        let settings = net.settings();
+        let rows = page.rows.into_iter().map(|row| map_row(self, &settings, row)).collect();
         Ok(MappedPage { rows, more: page.more })
     }
 
     async fn read_one(&self, net: &Net, remote_id: &str) -> Result<MappedRow, Fault> {
-        Ok(map_row(self, net.settings(), self.one(net, remote_id).await?))
+        let row = self.one(net, remote_id).await?;
+        Ok(map_row(self, &net.settings(), row))
     }
 
     fn map_raw(&self, settings: &Settings, raw: Value) -> MappedRow {

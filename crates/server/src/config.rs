@@ -6,7 +6,7 @@ use std::{
 };
 
 use crosstie_domain::integration::{
-    Arm, Entity,
+    Arm, ConnectionMode, Entity,
     authority::{Authority, FieldRules, OnConflict},
 };
 use crosstie_sdk::{ClientAuth, Grant};
@@ -136,6 +136,10 @@ pub struct ConnectionConfig {
     /// Which arms of it are used; all when empty.
     #[serde(default)]
     pub arms: Vec<Arm>,
+    /// How far it goes when it is first configured: `observe`, `pull` or `two-way`. Later its mode is what it was
+    /// switched to.
+    #[serde(default)]
+    pub mode: ConnectionMode,
     /// A key that does not expire.
     pub token: Option<String>,
     /// An OAuth 2.0 client, instead of a key.

@@ -227,6 +227,7 @@ fn setup(
         },
         webhook_secrets: config.webhook_secrets.iter().map(Secret::new).collect(),
         arms: config.arms.clone(),
+        mode: config.mode,
     }
 }
 

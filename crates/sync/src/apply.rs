@@ -2,16 +2,16 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crosstie_app::{App, AppError, Ingested, Observation, Origin};
+use crosstie_app::{App, AppError, Cause, Ingested, Observation, Origin};
 use crosstie_domain::{
     Instant,
     ids::{InboundEventId, SyncRunId},
-    integration::{AssertedField, Claim, Entity},
+    integration::{AssertedField, Claim, ConnectionMode, Entity, OUR_WRITE},
 };
 use crosstie_sdk::{AnyReader, Fault, MappedRow, Observed};
 use crosstie_store::{
     StoreError, Tx,
-    integration::{ParkedRow, identity},
+    integration::{ParkedRow, connection_state, identity},
 };
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -98,6 +98,24 @@ impl ApplyError {
     }
 }
 
+/// Where rows come from, as it stands in the transaction that takes them in.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    connection: &'a Connection,
+    because: Because,
+    mode: ConnectionMode,
+}
+
+/// How far a connection goes now. Its mapping is the one that the transaction sees: what is written under it must have
+/// been mapped by it.
+async fn keep_up(tx: &Tx, connection: &Connection) -> Result<ConnectionMode, StoreError> {
+    let state = connection_state(tx, connection.record.id).await?;
+    if state.mapping_version != connection.mapping_version() {
+        connection.take_up_from(tx, (state.mapping_version, Some(tx.now()))).await?;
+    }
+    Ok(state.mode)
+}
+
 /// Reads the records that rows refer to and that the hub does not know yet, and puts them first.
 pub(crate) async fn with_references(
     app: &App,
@@ -151,9 +169,12 @@ pub(crate) async fn apply(
     rows: &[ReadRow],
 ) -> Result<Applied, ApplyError> {
     let mut applied = Applied::default();
+    let source = Source { connection, because, mode: keep_up(tx, connection).await? };
     for row in rows {
+        let anew = connection.mapped_now(row).filter(|_| because != Because::NewMapping);
+        let row = anew.as_ref().unwrap_or(row);
         let bad = match &row.row {
-            MappedRow::Good(seen) => match take_row(app, tx, connection, because, (row, seen)).await? {
+            MappedRow::Good(seen) => match take_row(app, tx, source, (row, seen)).await? {
                 Some(Ingested::Unusable { code, why }) => {
                     Some((Some(seen.key.remote_id.clone()), code.to_owned(), why, &seen.raw))
                 }
@@ -222,7 +243,7 @@ async fn park(
         code,
         message,
         raw,
-        mapping_version: connection.connector.descriptor().version.to_owned(),
+        mapping_version: connection.mapping_label(),
     };
     Ok(tx.park_row(&parked).await?)
 }
@@ -236,22 +257,21 @@ pub(crate) fn is_usable_id(id: &str) -> bool {
 async fn take_row(
     app: &App,
     tx: &Tx,
-    connection: &Connection,
-    because: Because,
+    source: Source<'_>,
     (row, seen): (&ReadRow, &Observed),
 ) -> Result<Option<Ingested>, ApplyError> {
     if !is_usable_id(&seen.key.remote_id) {
         let why = format!("an id has 1 to {LONGEST_ID} bytes, none of them NUL");
         return Ok(Some(Ingested::Unusable { code: "BAD_ID", why }));
     }
-    if let Because::Run(_) = because
-        && unchanged(tx, connection, seen).await?
+    if let Because::Run(_) = source.because
+        && unchanged(tx, source.connection, seen).await?
     {
         return Ok(None);
     }
-    let taken = take(app, tx, connection, because, (row.asked_at, seen)).await?;
+    let taken = take(app, tx, source, (row.asked_at, seen)).await?;
     if matches!(taken, Ingested::Taken { .. }) {
-        tx.unpark_row(connection.record.id, row.entity, &seen.key.remote_id).await?;
+        tx.unpark_row(source.connection.record.id, row.entity, &seen.key.remote_id).await?;
     }
     Ok(Some(taken))
 }
@@ -266,18 +286,26 @@ async fn unchanged(tx: &Tx, connection: &Connection, seen: &Observed) -> Result<
 async fn take(
     app: &App,
     tx: &Tx,
-    connection: &Connection,
-    because: Because,
+    source: Source<'_>,
     (asked_at, seen): (Instant, &Observed),
 ) -> Result<Ingested, ApplyError> {
+    let Source { connection, because, mode } = source;
     let (run, event) = match because {
         Because::Run(run) => (Some(run), None),
         Because::Event(event) => (None, Some(event)),
         Because::Write | Because::NewMapping => (None, None),
     };
-    let (mapping_version, arms) = (connection.connector.descriptor().version, connection.record.arms.as_slice());
-    let exchange = exchange_that_brought(&seen.key.remote_id);
-    let origin = Origin { connection: connection.record.id, run, event, exchange, arms, mapping_version };
+    let (mapping_version, arms) = (connection.mapping_label(), connection.record.arms.as_slice());
+    let origin = Origin {
+        connection: connection.record.id,
+        run,
+        event,
+        exchange: exchange_that_brought(&seen.key.remote_id),
+        arms,
+        mode,
+        cause: Cause::Reading,
+        mapping_version: &mapping_version,
+    };
     let raw = seen.raw.to_string();
     // PostgreSQL keeps no NUL in a text; in JSON it is written with a backslash and does no harm.
     let clean = raw.contains("\\u0000").then(|| without_nul(&seen.claim)).flatten();
@@ -321,7 +349,7 @@ pub(crate) async fn apply_answer(
         .flatten()
         .filter(|(name, value)| name.as_str() != "entity" && !value.is_null())
         .map(|(name, value)| {
-            let source_path = "answer to our write".to_owned();
+            let source_path = OUR_WRITE.to_owned();
             (name.clone(), AssertedField { value: value.clone(), source_path, changed: false, problem: None })
         })
         .collect();
@@ -331,5 +359,6 @@ pub(crate) async fn apply_answer(
         fields,
         raw,
     };
-    take(app, tx, connection, Because::Write, (asked_at, &seen)).await.map(|_| ())
+    let source = Source { connection, because: Because::Write, mode: keep_up(tx, connection).await? };
+    take(app, tx, source, (asked_at, &seen)).await.map(|_| ())
 }

@@ -4,17 +4,17 @@ use std::{collections::HashMap, sync::Arc};
 
 use crosstie_app::App;
 use crosstie_domain::{
-    access::RowScope,
+    access::{Principal, RowScope},
     ids::ConnectionId,
-    integration::{Arm, ConnectionRecord, Entity},
+    integration::{Arm, ConnectionMode, ConnectionRecord, Entity, RemapCause},
 };
 use crosstie_sdk::{Connector, Net, NetError, NetOptions, ReadEntity, Redactor, Secret, SettingsError};
 use crosstie_store::{
     Condition, Direction, PageRequest, Span, StoreError,
-    integration::{ConnectionColumn, connection_by_name},
+    integration::{ConnectionColumn, connection_by_name, connection_state},
 };
 
-use crate::ExchangeLog;
+use crate::{ExchangeLog, live::Live};
 
 /// A connection as it is configured.
 pub struct ConnectionSetup {
@@ -28,6 +28,8 @@ pub struct ConnectionSetup {
     pub webhook_secrets: Vec<Secret>,
     /// Which arms of the vendor's are used; all that the connector has when empty.
     pub arms: Vec<Arm>,
+    /// How far it goes when it is first configured; later its mode is what it was switched to.
+    pub mode: ConnectionMode,
 }
 
 /// A connection that cannot be used as it is configured.
@@ -88,10 +90,25 @@ pub struct Connection {
     pub connector: &'static dyn Connector,
     /// Its way to talk.
     pub net: Net,
+    pub(crate) live: Live,
     pub(crate) webhook_secrets: Vec<Secret>,
 }
 
 impl Connection {
+    /// Takes up the mapping that is kept of it, and has history mapped anew when another release of its connector served
+    /// it before.
+    async fn begin(&self, app: &App) -> Result<(), StoreError> {
+        let tx = app.store().begin().await?;
+        let state = connection_state(&tx, self.record.id).await?;
+        if state.mapping_version > 0 {
+            self.take_up_from(&tx, (state.mapping_version, None)).await?;
+        }
+        if tx.served_by(self.record.id, self.connector.descriptor().version).await? {
+            tx.request_remap(self.record.id, (None, RemapCause::Connector), (Principal::System, None)).await?;
+        }
+        tx.commit().await
+    }
+
     /// The kinds of record that are read from it: those of the arms that it is used for.
     pub fn reads(&self) -> impl Iterator<Item = &'static ReadEntity> {
         let arms = self.record.arms.clone();
@@ -133,6 +150,7 @@ impl Connections {
             let name = setup.name.clone();
             let named = |error| SetupError::Settings { name: name.clone(), error };
             setup.connector.check_settings(&setup.net.settings).map_err(named)?;
+            let live = Live::new(setup.net.settings.as_value().clone());
             let descriptor = setup.connector.descriptor();
             let secrets = setup.net.credentials.secrets().into_iter().chain(&setup.webhook_secrets);
             let recorded = exchanges.over(Arc::clone(&setup.net.transport), Redactor::new(secrets));
@@ -144,15 +162,18 @@ impl Connections {
                 return Err(SetupError::Arm { name: setup.name, connector: descriptor.id, arm });
             }
             let arms = if setup.arms.is_empty() { descriptor.arms.to_vec() } else { setup.arms };
-            let record = write_down(app, &setup.name, descriptor.id, arms).await?;
+            let record = write_down(app, &setup.name, descriptor.id, (arms, setup.mode)).await?;
             recorded.belongs_to(record.id, &record.name);
             let webhook_secrets = setup.webhook_secrets;
-            let connection = Connection { connector: setup.connector, net, webhook_secrets, record };
+            let connection = Connection { connector: setup.connector, net, live, webhook_secrets, record };
+            connection.begin(app).await?;
             if by_id.insert(connection.record.id, Arc::new(connection)).is_some() {
                 return Err(SetupError::Twice(setup.name));
             }
         }
-        Ok(Self { by_id, exchanges })
+        let connections = Self { by_id, exchanges };
+        app.know_vendors(Arc::new(connections.clone()));
+        Ok(connections)
     }
 
     /// Disables the connections that the database knows and that are not configured any more: nothing new is billed
@@ -201,7 +222,12 @@ impl Connections {
     }
 }
 
-async fn write_down(app: &App, name: &str, connector: &str, arms: Vec<Arm>) -> Result<ConnectionRecord, SetupError> {
+async fn write_down(
+    app: &App,
+    name: &str,
+    connector: &str,
+    (arms, mode): (Vec<Arm>, ConnectionMode),
+) -> Result<ConnectionRecord, SetupError> {
     let tx = app.store().begin().await?;
     let found = connection_by_name(&tx, &RowScope::All, name).await?;
     let now = tx.now();
@@ -218,6 +244,7 @@ async fn write_down(app: &App, name: &str, connector: &str, arms: Vec<Arm>) -> R
             connector: connector.to_owned(),
             arms,
             enabled: true,
+            mode,
             created_at: now,
             updated_at: now,
         },

@@ -65,6 +65,8 @@ impl Engine {
         running.spawn(Arc::clone(self).house_loop(running.stop.clone()));
         running.spawn(Arc::clone(self).alert_loop(running.stop.clone()));
         running.spawn(Arc::clone(self).retry_parked_once(running.stop.clone()));
+        running.spawn(Arc::clone(self).mapping_loop(running.stop.clone()));
+        running.spawn(Arc::clone(self).remap_loop(running.stop.clone()));
         for connection in self.connections.all() {
             for declared in connection.reads() {
                 let (engine, connection) = (Arc::clone(self), Arc::clone(connection));
@@ -196,7 +198,7 @@ impl Engine {
     }
 }
 
-fn after(error: &StoreError, what: &str) -> Duration {
+pub(crate) fn after(error: &StoreError, what: &str) -> Duration {
     // A lost race is no failure: the next look finds what is left to do.
     if matches!(error, StoreError::Conflict) {
         return Duration::ZERO;

@@ -207,7 +207,7 @@ fn arrive(
         headers: serde_json::Value::from(headers).to_string(),
         body: delivery.body.clone(),
         events,
-        mapping_version: connection.connector.descriptor().version.to_owned(),
+        mapping_version: connection.mapping_label(),
     })
 }
 

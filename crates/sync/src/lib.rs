@@ -7,12 +7,15 @@ mod engine;
 mod exchanges;
 mod heartbeat;
 mod inbox;
+mod live;
 mod outbox;
 mod parked;
 mod pull;
 mod relay;
+mod remap;
 mod schedule;
 mod sign_in;
+mod vendors;
 
 pub use connections::{Connection, ConnectionSetup, Connections, SetupError};
 pub use engine::{Engine, Running};

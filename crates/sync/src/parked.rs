@@ -37,7 +37,7 @@ impl Engine {
             after = Some(place.clone());
             for (row, _) in &page.rows {
                 let Some(connection) = self.connections.get(row.connection_id) else { continue };
-                if connection.connector.descriptor().version == row.mapping_version {
+                if connection.mapping_label() == row.mapping_version {
                     continue;
                 }
                 let work = Work::of(Cause::default());
@@ -65,7 +65,7 @@ impl Engine {
                 Err(fault) => return Err(fault.into()),
             }
         } else {
-            (parked.last_seen_at, reader.map_raw(connection.net.settings(), raw))
+            (parked.last_seen_at, reader.map_raw(&connection.net.settings(), raw))
         };
         let row = ReadRow { entity: parked.entity, row, asked_at, is_reference: false };
         let mut applied = apply_singly(&self.app, connection, Because::NewMapping, &[row]).await?;

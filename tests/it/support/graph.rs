@@ -316,6 +316,16 @@ impl Graph {
             "signSow" => json!({ "input": { "sowId": sold.sow } }),
             "startConnectionAuthorization" => json!({ "input": { "connectionId": self.billing } }),
             "acceptMilestone" => json!({ "input": { "milestoneId": sold.milestone } }),
+            "switchConnectionMode" => json!({ "input": { "connectionId": self.billing, "mode": "PULL" } }),
+            "connectionMapping" => json!({ "connectionId": self.billing }),
+            "previewMapping" => json!({ "input": { "connectionId": self.billing, "mapping": {} } }),
+            "saveMapping" => {
+                json!({ "input": { "connectionId": self.billing, "mapping": {}, "expectedVersion": 0 } })
+            }
+            "revertMapping" => {
+                json!({ "input": { "connectionId": self.billing, "toVersion": 0, "expectedVersion": 0 } })
+            }
+            "remapHistory" => json!({ "input": { "connectionId": self.billing } }),
             _ => return None,
         })
     }

@@ -5,7 +5,7 @@ use crosstie_domain::{
     contracts::{SowRecord, SowStatus},
     delivery::{MilestoneAcceptance, MilestoneBilling, MilestoneRecord},
     ids::{ConnectionId, InvoiceId, MilestoneId, OpportunityId, ServiceOrderId, SowId},
-    integration::{Arm, ConnectionRecord},
+    integration::{Arm, ConnectionMode, ConnectionRecord},
     money::Money,
     pipeline::{AccountRecord, OpportunityRecord, OpportunityStage},
 };
@@ -68,6 +68,7 @@ pub(crate) async fn connection(store: &Store, name: &str) -> ConnectionId {
         connector: name.to_owned(),
         arms: vec![Arm::Billing],
         enabled: true,
+        mode: ConnectionMode::TwoWay,
         created_at: now,
         updated_at: now,
     };

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crosstie_app::{App, Ingested, Observation, Origin};
+use crosstie_app::{App, Cause, Ingested, Observation, Origin};
 use crosstie_domain::{
     Instant,
     access::RowScope,
     ids::ConnectionId,
-    integration::{Arm, AssertedField, Claim},
+    integration::{Arm, AssertedField, Claim, ConnectionMode},
 };
 use crosstie_store::Store;
 use serde_json::Value as Json;
@@ -58,7 +58,16 @@ impl System {
             })
             .collect();
         let (connection, arms) = (self.connection, self.arms.as_slice());
-        let origin = Origin { connection, run: None, event: None, exchange: None, arms, mapping_version: "1.0.0" };
+        let origin = Origin {
+            connection,
+            run: None,
+            event: None,
+            exchange: None,
+            arms,
+            mode: ConnectionMode::TwoWay,
+            cause: Cause::Reading,
+            mapping_version: "1.0.0",
+        };
         let tx = self.app.store().begin().await.expect("a transaction begins");
         let observation = Observation {
             remote_id: said.remote_id,

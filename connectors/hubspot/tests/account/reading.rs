@@ -205,7 +205,7 @@ async fn a_row_that_was_kept_maps_again_without_asking() {
     account.create_deal("kept");
     let page = account.page(Entity::Opportunity, &account.ask(PAGE)).await.expect("a page");
     let MappedRow::Good(observed) = &page.rows[0] else { panic!("a good row") };
-    let again = reader(Entity::Opportunity).map_raw(account.net.settings(), observed.raw.clone());
+    let again = reader(Entity::Opportunity).map_raw(&account.net.settings(), observed.raw.clone());
     assert_eq!(again, page.rows[0]);
 }
 

@@ -51,7 +51,6 @@ pub(super) async fn invoice(
         updated_at: now,
     });
     let mut changed = is_new;
-    let status_before = invoice.status;
     if invoice.account_id.is_none() {
         let account = account_of(tx, origin.connection, claim.customer.as_deref()).await?;
         changed |= said.set_or_clear("customer", &mut invoice.account_id, account);
@@ -84,7 +83,8 @@ pub(super) async fn invoice(
             tx.replace_invoice_lines(invoice.id, &lines).await?;
         }
     }
-    if invoice.status != status_before {
+    // What was only observed at first is followed when it is said again.
+    if origin.mode.decides() {
         let auth = AuthContext { principal: Principal::Connection(origin.connection), ..AuthContext::system() };
         crate::billing::follow_invoice(tx, &auth, &invoice).await?;
     }

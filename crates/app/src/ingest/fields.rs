@@ -43,13 +43,13 @@ pub(super) struct Spoken<'a> {
 pub(crate) struct Ranks(BTreeMap<ConnectionId, Vec<Arm>>);
 
 impl Ranks {
-    /// Of these connections, those that are configured now; others are heard no more.
+    /// Of these connections, those that are configured now and not only observed; others have no say.
     pub(crate) async fn of(tx: &Tx, speakers: impl Iterator<Item = ConnectionId>) -> Result<Self, AppError> {
         let mut ids: Vec<ConnectionId> = speakers.collect();
         ids.sort_unstable();
         ids.dedup();
         let known = connections_by_ids(tx, &RowScope::All, &ids).await?;
-        let live = known.into_iter().filter(|connection| connection.enabled);
+        let live = known.into_iter().filter(|connection| connection.enabled && connection.mode.decides());
         Ok(Self(live.map(|connection| (connection.id, connection.arms)).collect()))
     }
 

@@ -14,7 +14,9 @@ use crosstie_domain::{
     access::Principal,
     billing::InvoiceStatus,
     ids::{AssertionId, ConnectionId, ExchangeId, InboundEventId, SyncRunId},
-    integration::{Arm, AssertedField, Assertion, Claim, Entity, LinkState, MatchCandidate, authority::Speaker},
+    integration::{
+        Arm, AssertedField, Assertion, Claim, ConnectionMode, Entity, LinkState, MatchCandidate, authority::Speaker,
+    },
 };
 use crosstie_store::{
     Change, Tx,
@@ -27,6 +29,16 @@ use self::{
     said::Said,
 };
 use crate::{App, AppError};
+
+/// What set off that a claim is taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The system was read, or answered to a write.
+    Reading,
+    /// What it once said is mapped in another way. The row is that of the version that is known, and it was not seen
+    /// again.
+    NewMapping,
+}
 
 /// Where a claim came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +53,10 @@ pub struct Origin<'a> {
     pub exchange: Option<ExchangeId>,
     /// What the connection is used for.
     pub arms: &'a [Arm],
+    /// How far the connection goes: what an observed system says decides nothing in the hub.
+    pub mode: ConnectionMode,
+    /// What set it off.
+    pub cause: Cause,
     /// Version of the connector whose mapping read it.
     pub mapping_version: &'a str,
 }
@@ -95,7 +111,7 @@ impl App {
         // Two who bring the same record wait for each other here.
         tx.lock_identity(origin.connection, entity, seen.remote_id).await?;
         let known = identity(tx, origin.connection, entity, seen.remote_id).await?;
-        if let Some(refused) = known.as_ref().and_then(|known| out_of_order(seen, known)) {
+        if let Some(refused) = known.as_ref().and_then(|known| out_of_order(origin.cause, seen, known)) {
             return Ok(refused);
         }
         let taken = match seen.claim {
@@ -124,6 +140,8 @@ impl App {
             }
         };
         let Taken { record_id, version, changed, state } = taken;
+        let seen_before = known.as_ref().filter(|_| origin.cause == Cause::NewMapping);
+        let last_seen_at = seen_before.map_or_else(|| tx.now(), |known| known.last_seen_at);
         tx.save_identity(&Identity {
             connection_id: origin.connection,
             entity,
@@ -131,7 +149,7 @@ impl App {
             record_id: record_id.clone(),
             state,
             remote_version: seen.remote_version.map(str::to_owned),
-            last_seen_at: tx.now(),
+            last_seen_at,
         })
         .await?;
         if changed {
@@ -190,7 +208,10 @@ impl App {
         let said_before = before.as_ref().map(|assertion| &assertion.fields);
         let claim = serde_json::to_value(seen.claim).unwrap_or_default();
         let mut fields = seen.fields.clone();
-        let mut anything_new = said_before.is_none_or(|before| before.len() != fields.len());
+        // A version is kept as it came, also where it says nothing new: it may say more to another mapping.
+        let same_version =
+            before.as_ref().is_some_and(|before| before.remote_version.as_deref() == seen.remote_version);
+        let mut anything_new = !same_version || said_before.is_none_or(|before| before.len() != fields.len());
         for (name, field) in &mut fields {
             // What counts is what the claim says; history must be able to tell it again.
             if let Some(value) = claim.get(name).filter(|value| !value.is_null()) {
@@ -267,7 +288,13 @@ fn moment(version: Option<&str>) -> Option<Instant> {
 
 /// Why an observation is not to be taken in after what is known. The vendor's own time decides where there is one. Where
 /// there is none, what was asked for before the last state was written down may show an earlier one.
-fn out_of_order(seen: Observation<'_>, known: &Identity) -> Option<Ingested> {
+///
+/// A row that is mapped anew is that of the version that is known, or nothing is done: a newer one came meanwhile.
+fn out_of_order(cause: Cause, seen: Observation<'_>, known: &Identity) -> Option<Ingested> {
+    if cause == Cause::NewMapping {
+        let is_known = seen.remote_version == known.remote_version.as_deref() && seen.asked_at == known.last_seen_at;
+        return (!is_known).then_some(Ingested::Older);
+    }
     match (moment(seen.remote_version), moment(known.remote_version.as_deref())) {
         (Some(new), Some(old)) if new < old => Some(Ingested::Older),
         (Some(new), Some(old)) if new > old => None,

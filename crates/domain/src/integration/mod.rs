@@ -5,8 +5,11 @@ pub mod authority;
 mod conflicts;
 mod exchange;
 mod links;
+mod mapping;
 pub mod matching;
+mod mode;
 pub mod provenance;
+mod remap;
 mod sign_ins;
 mod update;
 
@@ -20,6 +23,9 @@ pub use self::{
     conflicts::{ConflictRecord, ConflictStatus, ConflictVoice},
     exchange::{ExchangeHeader, ExchangeRecord},
     links::{IdentityEvent, IdentityEventKind, LinkState, MatchCandidate, Moved},
+    mapping::{mapping_label, merge_patch},
+    mode::ConnectionMode,
+    remap::{RemapCause, RemapRecord, RemapStatus},
 };
 use crate::{
     billing::InvoiceClaim,
@@ -104,6 +110,8 @@ pub struct ConnectionRecord {
     pub arms: Vec<Arm>,
     /// Whether it is configured now; a connection that left the configuration keeps its history.
     pub enabled: bool,
+    /// How far it goes.
+    pub mode: ConnectionMode,
     /// When it was first configured.
     pub created_at: Instant,
     /// When its configuration last changed.
@@ -283,6 +291,9 @@ pub struct Assertion {
     /// What was said, field by field.
     pub fields: BTreeMap<String, AssertedField>,
 }
+
+/// Where a value stood that came in the answer to our own write: there is no row of the vendor behind it.
+pub const OUR_WRITE: &str = "answer to our write";
 
 /// What was said of one field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

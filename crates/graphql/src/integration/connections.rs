@@ -7,10 +7,10 @@ use crosstie_domain::{
 };
 use crosstie_store::{
     Condition,
-    integration::{self, ConnectionColumn},
+    integration::{self, ConnectionColumn, ModeChange},
 };
 
-use super::ConnectionSignIn;
+use super::{ConnectionSignIn, modes::ConnectionModeChange};
 use crate::{
     access::{access, sensitivity},
     edge::{Item, keyed},
@@ -18,6 +18,9 @@ use crate::{
     filter::{Comparison, Filter, IdFilter, Joined, TextFilter},
     listing::{Node, listed, order_fields},
 };
+
+/// How many changes of its mode a connected system shows.
+const SHOWN_CHANGES: i64 = 25;
 
 /// A connected system.
 #[derive(Clone)]
@@ -60,6 +63,19 @@ impl ConnectedSystem {
             },
         );
         Ok(sign_in.await?.map(ConnectionSignIn))
+    }
+
+    /// How far it went, and who changed that: the newest changes, 25 at most.
+    async fn mode_changes(&self, ctx: &Context<'_>) -> Result<Option<Vec<ConnectionModeChange>>> {
+        let found = access(ctx, Permission::IntegrationRead)?;
+        let changes = self.0.many(
+            ("modeChanges", String::new()),
+            |connection| Some(connection.id),
+            |ids| async move { integration::mode_changes(found.store, &ids, SHOWN_CHANGES).await },
+        );
+        Ok(Some(
+            changes.await?.into_iter().map(|change| ConnectionModeChange::from(ModeChange::clone(&change))).collect(),
+        ))
     }
 }
 

@@ -7,6 +7,8 @@ mod connections;
 mod exchanges;
 mod inbound;
 pub(crate) mod links;
+mod mappings;
+mod modes;
 mod parked;
 pub(crate) mod provenance;
 mod runs;
@@ -27,6 +29,8 @@ use self::{
     exchanges::ExchangeQueries,
     inbound::InboundEventQueries,
     links::{LinkMutations, LinkQueries},
+    mappings::{MappingMutations, MappingQueries},
+    modes::ModeMutations,
     parked::ParkedRowQueries,
     runs::SyncRunQueries,
     sign_ins::{ConnectionSignIn, SignInMutations},
@@ -49,8 +53,15 @@ pub(crate) struct IntegrationQueries(
     AuthorityQueries,
     ConflictQueries,
     LinkQueries,
+    MappingQueries,
 );
 
 /// Mutations for what comes from connected systems.
 #[derive(MergedObject, Default)]
-pub(crate) struct IntegrationMutations(ConflictMutations, LinkMutations, SignInMutations);
+pub(crate) struct IntegrationMutations(
+    ConflictMutations,
+    LinkMutations,
+    SignInMutations,
+    ModeMutations,
+    MappingMutations,
+);

@@ -10,7 +10,7 @@ mod clock;
 mod exchange;
 mod transport;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crosstie_domain::Instant;
 use url::Url;
@@ -53,7 +53,7 @@ pub enum NetError {
 /// The governed HTTP handle of one connection.
 pub struct Net {
     base: Url,
-    settings: Settings,
+    settings: RwLock<Arc<Settings>>,
     transport: Arc<dyn Transport>,
     auth: Authenticator,
     budgets: Budgets,
@@ -72,12 +72,18 @@ impl Net {
         let base = base_of(text)?;
         let skew = Arc::<ClockSkew>::default();
         let auth = Authenticator::new(credentials, descriptor, &base, Arc::clone(&transport), Arc::clone(&skew))?;
+        let settings = RwLock::new(Arc::new(settings));
         Ok(Self { base, settings, transport, auth, budgets: Budgets::new(descriptor.budgets), skew })
     }
 
-    /// The settings of the connection.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
+    /// The settings of the connection, as they are in force now.
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts other settings into force. They must have been checked by the connector.
+    pub fn change_settings(&self, settings: Settings) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
     }
 
     /// How far the vendor's clock is ahead of ours, in milliseconds to the whole second; negative when it is behind.

@@ -4,6 +4,7 @@ mod alert;
 mod authorize;
 mod connection;
 mod inbox;
+mod mapping;
 mod outbox;
 mod person;
 mod secrets;
@@ -16,7 +17,7 @@ mod why;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
-use crosstie_domain::access::Role;
+use crosstie_domain::{Refusal, access::Role, integration::Entity};
 use serde::Serialize;
 
 use crate::{config::Config, demo, telemetry};
@@ -58,6 +59,9 @@ enum Command {
     Why(why::WhyArgs),
     /// Show what is exchanged with another system, as it happens
     Tap(tap::TapArgs),
+    /// Look at what connections are told of their vendors' data, and change it
+    #[command(subcommand)]
+    Mapping(mapping::MappingCommand),
     /// Look at what came from other systems
     #[command(subcommand)]
     Inbox(inbox::InboxCommand),
@@ -121,6 +125,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Sync(command) => sync::run(command).await,
         Command::Why(args) => why::run(&args).await,
         Command::Tap(args) => tap::run(args).await,
+        Command::Mapping(command) => mapping::run(command).await,
         Command::Inbox(command) => inbox::run(command).await,
         Command::Outbox(command) => outbox::run(command).await,
         Command::Alert(command) => alert::run(command).await,
@@ -130,6 +135,10 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
 
 fn role(text: &str) -> Result<Role, String> {
     Role::parse(text).ok_or_else(|| no_such("role", &Role::ALL))
+}
+
+fn entity(text: &str) -> Result<Entity, String> {
+    Entity::parse(text).ok_or_else(|| no_such("kind of record", &Entity::ALL))
 }
 
 /// That a word is none of those that there are.
@@ -150,4 +159,10 @@ fn word<T: Serialize>(value: &T) -> String {
 fn or_none<T: AsRef<str>>(names: &[T], none: &str) -> String {
     let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
     if names.is_empty() { none.to_owned() } else { names.join(",") }
+}
+
+/// Why something was refused, in one line.
+fn refused(refusals: &[Refusal]) -> String {
+    let messages: Vec<&str> = refusals.iter().map(|refusal| refusal.message.as_str()).collect();
+    messages.join(" ")
 }

@@ -10,7 +10,7 @@ use crosstie_domain::{
 };
 use crosstie_sync::Engine;
 
-use super::{CommandError, ConfigArgs, no_such};
+use super::{CommandError, ConfigArgs, entity};
 use crate::hub::open;
 
 #[derive(Debug, Subcommand)]
@@ -27,14 +27,15 @@ pub(super) enum SyncCommand {
     },
 }
 
-fn entity(text: &str) -> Result<Entity, String> {
-    Entity::parse(text).ok_or_else(|| no_such("kind of record", &Entity::ALL))
+/// The name of a command's process in leases.
+pub(super) fn process_name() -> String {
+    format!("cli-{}", SystemClock::default().new_uuid())
 }
 
 pub(super) async fn run(command: SyncCommand) -> Result<ExitCode, CommandError> {
     let SyncCommand::Run { config, connection, entity } = command;
     let (app, connections) = open(&config.load()?).await?;
-    let engine = Engine::new(app, connections, format!("cli-{}", SystemClock::default().new_uuid()));
+    let engine = Engine::new(app, connections, process_name());
     let (mut runs, mut failed, mut busy) = (0, 0, 0);
     for target in engine.connections().all() {
         if connection.as_ref().is_some_and(|name| *name != target.record.name) {

@@ -25,6 +25,7 @@ pub struct ConnectionRow {
     connector: String,
     arms: String,
     enabled: i32,
+    mode: String,
     created_at: i64,
     updated_at: i64,
 }
@@ -52,6 +53,7 @@ impl Listed for ConnectionRecord {
             connector: row.connector,
             arms: codec::json("connections.arms", &row.arms)?,
             enabled: row.enabled != 0,
+            mode: codec::word("connections.mode", row.mode)?,
             created_at: codec::instant("connections.created_at", row.created_at)?,
             updated_at: codec::instant("connections.updated_at", row.updated_at)?,
         })
@@ -107,20 +109,26 @@ pub async fn connection_by_name(
 }
 
 impl Tx {
-    /// Saves a connection, new or changed.
+    /// Saves a connection, new or changed. The mode of one that is there already stays as it is: see
+    /// [`Tx::switch_connection_mode`].
     ///
     /// # Errors
     /// As the database.
     pub async fn save_connection(&self, connection: &ConnectionRecord) -> Result<(), StoreError> {
-        let row = vec![
-            ("id", connection.id.to_string().into()),
-            ("name", connection.name.clone().into()),
-            ("connector", connection.connector.clone().into()),
-            ("arms", codec::text(&connection.arms).into()),
-            ("enabled", i32::from(connection.enabled).into()),
-            ("created_at", connection.created_at.micros().into()),
-            ("updated_at", connection.updated_at.micros().into()),
+        let sql = "INSERT INTO connections (id, name, connector, arms, enabled, created_at, updated_at, mode) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO UPDATE SET name = excluded.name, \
+                   connector = excluded.connector, arms = excluded.arms, enabled = excluded.enabled, \
+                   updated_at = excluded.updated_at";
+        let values = vec![
+            connection.id.to_string().into(),
+            connection.name.clone().into(),
+            connection.connector.clone().into(),
+            codec::text(&connection.arms).into(),
+            i32::from(connection.enabled).into(),
+            connection.created_at.micros().into(),
+            connection.updated_at.micros().into(),
+            connection.mode.as_str().into(),
         ];
-        self.connection().save("connections", &["id"], row, "").await.map(|_| ())
+        self.connection().run(sql, values).await.map(|_| ())
     }
 }

@@ -135,10 +135,11 @@ struct ClaimRow {
 }
 
 /// The next due effect. Of a customer's effects at one system only the one in front is due: that which was taken and
-/// did not end, else the one that was asked for first.
+/// did not end, else the one that was asked for first. What is asked of a connection that does not send waits.
 // The order of a line is that of its index; by the identifier alone PostgreSQL may walk all effects there ever were.
 const FRONT: &str = "SELECT e.effect_key FROM effects e \
-    WHERE e.next_attempt_at <= $1 AND (e.lease_until IS NULL OR e.lease_until <= $1) AND e.outbox_id = COALESCE(\
+    WHERE e.next_attempt_at <= $1 AND (e.lease_until IS NULL OR e.lease_until <= $1) \
+    AND e.connection_id NOT IN (SELECT c.id FROM connections c WHERE c.mode <> 'two-way') AND e.outbox_id = COALESCE(\
     (SELECT f.outbox_id FROM effects f WHERE f.connection_id = e.connection_id AND f.order_key = e.order_key \
     AND f.lease_until IS NOT NULL), \
     (SELECT f.outbox_id FROM effects f WHERE f.connection_id = e.connection_id AND f.order_key = e.order_key \
@@ -221,8 +222,12 @@ impl Tx {
     /// Notes that an effect is about to be sent. From now on, whoever takes it up must ask whether it happened.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when somebody else has taken it in the meantime.
+    /// [`StoreError::Conflict`] when somebody else has taken it in the meantime, or the connection does not send any
+    /// more.
     pub async fn effect_sending(&self, effect: &ClaimedEffect) -> Result<(), StoreError> {
+        if !self.may_send(effect.connection_id).await? {
+            return Err(StoreError::Conflict);
+        }
         let sql = "UPDATE effects SET status = $1, first_sent_at = COALESCE(first_sent_at, $2) \
                    WHERE effect_key = $3 AND fence = $4";
         let values = vec![

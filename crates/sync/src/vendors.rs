@@ -1,0 +1,40 @@
+//! The connectors behind the configured connections, as the use cases may ask them.
+
+use crosstie_app::{Mapped, Mapper, VendorSettings, Vendors};
+use crosstie_domain::{ids::ConnectionId, integration::Entity};
+use crosstie_sdk::{MappedRow, Settings};
+use serde_json::Value;
+
+use crate::{Connections, apply::reader};
+
+impl Vendors for Connections {
+    fn settings(&self, connection: ConnectionId) -> Option<VendorSettings> {
+        let connection = self.get(connection)?;
+        // Accounts come first: the others refer to them.
+        let mut entities: Vec<Entity> = connection.reads().map(|declared| declared.entity).collect();
+        entities.sort_by_key(|entity| *entity != Entity::Account);
+        Some(VendorSettings {
+            configured: connection.live.configured().clone(),
+            schema: connection.connector.settings_schema(),
+            connector_version: connection.connector.descriptor().version.to_owned(),
+            entities,
+        })
+    }
+
+    fn check(&self, connection: ConnectionId, settings: &Value) -> Result<(), String> {
+        let Some(connection) = self.get(connection) else { return Err("the connection is not configured".to_owned()) };
+        connection.connector.check_settings(&Settings::new(settings.clone())).map_err(|error| error.to_string())
+    }
+
+    fn mapper(&self, connection: ConnectionId, entity: Entity, settings: &Value) -> Option<Mapper> {
+        let reader = reader(self.get(connection)?, entity)?;
+        let settings = Settings::new(settings.clone());
+        Some(Box::new(move |raw| match reader.map_raw(&settings, raw) {
+            MappedRow::Good(seen) => {
+                let (remote_id, claim, fields) = (seen.key.remote_id, Box::new(seen.claim), seen.fields);
+                Mapped::Good { remote_id, claim, fields }
+            }
+            MappedRow::Bad { code, why, .. } => Mapped::Bad { code, why },
+        }))
+    }
+}
