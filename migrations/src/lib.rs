@@ -6,6 +6,7 @@ mod m0004_webhooks;
 mod m0005_secrets;
 mod m0006_exchanges;
 mod m0008_mapping;
+mod m0009_pushes;
 mod sql;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -24,6 +25,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0005_secrets::Migration),
             Box::new(m0006_exchanges::Migration),
             Box::new(m0008_mapping::Migration),
+            Box::new(m0009_pushes::Migration),
         ]
     }
 }

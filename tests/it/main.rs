@@ -16,6 +16,7 @@ mod modes;
 mod oauth;
 mod orders;
 mod paging;
+mod push;
 mod pushed;
 mod runs;
 mod scope;

@@ -14,7 +14,11 @@ use crosstie_store::{
     integration::{ClaimedEffect, EffectOutcome, Identity},
 };
 
-use crate::{App, AppError, Decision, contracts::publish, ingest::is_issued};
+use crate::{
+    App, AppError, Decision,
+    contracts::publish,
+    ingest::{is_issued, push},
+};
 
 /// What came of sending an effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,12 +73,14 @@ impl App {
                     (EffectOutcome::Rejected { .. }, Intent::PlaceOrder(_) | Intent::IssueInvoice(_)) => {
                         rejected(tx, effect).await?;
                     }
-                    // Refused values leave the record in the hub as it is.
-                    (EffectOutcome::Rejected { .. }, Intent::UpdateRecord(_)) => {}
+                    // The record in the hub stays as it is.
+                    (EffectOutcome::Rejected { .. }, Intent::UpdateRecord(update)) => {
+                        push::refused(tx, effect, update).await?;
+                    }
                     (EffectOutcome::Done { .. } | EffectOutcome::Retry { .. }, _) => {}
                 }
             }
-            SendOutcome::Done { remote_id, remote_version: _, customer_remote_id, asked_at } => {
+            SendOutcome::Done { remote_id, remote_version, customer_remote_id, asked_at } => {
                 tx.effect_ended(effect, &EffectOutcome::Done { remote_id: remote_id.clone() }).await?;
                 if let (Some(remote), Some(customer)) = (customer_remote_id, effect.intent.customer()) {
                     link(tx, effect, Entity::Account, (remote, customer.account.to_string()), *asked_at).await?;
@@ -86,8 +92,9 @@ impl App {
                     Intent::IssueInvoice(intent) => {
                         link(tx, effect, Entity::Invoice, (remote_id, intent.invoice.to_string()), *asked_at).await?;
                     }
-                    // Both sides hold the record already, and the hub has the values that were set.
-                    Intent::UpdateRecord(_) => {}
+                    Intent::UpdateRecord(update) => {
+                        push::done(tx, effect, (update, remote_version.as_deref(), *asked_at)).await?;
+                    }
                 }
             }
         }

@@ -14,7 +14,7 @@ use crate::{
     App, AppError, Decision,
     contracts::publish,
     idempotency::{Request, decided, stale},
-    ingest::pipeline::Subject,
+    ingest::{pipeline::Subject, push},
 };
 
 /// What a person decides about a conflict.
@@ -126,6 +126,8 @@ impl App {
         if changed {
             subject.save(&tx, now).await?;
         }
+        let record = (conflict.entity, conflict.record_id.as_str());
+        push::ask(&tx, record, &mut fields, push::Which::AndDecided(&conflict.field)).await?;
         tx.save_fields(conflict.entity, &conflict.record_id, &fields).await?;
         conflict.status = ConflictStatus::Resolved;
         conflict.resolution = Some(value);

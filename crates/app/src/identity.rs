@@ -22,7 +22,7 @@ use crate::{
     ingest::{
         fields::{Ranks, close, first_voices, open},
         pipeline::Subject,
-        values_of,
+        push, values_of,
     },
 };
 
@@ -419,6 +419,7 @@ impl App {
             publish(tx, &system, entity, (record, subject.version()), &event).await?;
         }
         if speakers.len() > 1 {
+            push::ask(tx, (entity, record), &mut fields, push::Which::Configured).await?;
             Ok(tx.save_fields(entity, record, &fields).await?)
         } else {
             Ok(tx.drop_fields(record).await?)

@@ -140,6 +140,9 @@ pub struct ConnectionConfig {
     /// switched to.
     #[serde(default)]
     pub mode: ConnectionMode,
+    /// The fields that are written there whenever the hub shows another value, such as `account.name`.
+    #[serde(default)]
+    pub push: Vec<String>,
     /// A key that does not expire.
     pub token: Option<String>,
     /// An OAuth 2.0 client, instead of a key.

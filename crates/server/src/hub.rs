@@ -187,6 +187,11 @@ async fn open_all(config: &Config) -> Result<Opened, StartError> {
     }
     let exchanges = ExchangeLog::start(app.store(), config.exchanges);
     let connections = Connections::set_up_logged(&app, setups, exchanges).await?;
+    let pushed = |name: &str| {
+        let named = config.connections.iter().find(|connection| connection.name == name);
+        named.map_or(&[][..], |connection| connection.push.as_slice())
+    };
+    connections.keep_true(&app, pushed).await?;
     Ok(Opened { app, connections, sign_ins })
 }
 

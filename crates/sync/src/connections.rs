@@ -11,7 +11,7 @@ use crosstie_domain::{
 use crosstie_sdk::{Connector, Net, NetError, NetOptions, ReadEntity, Redactor, Secret, SettingsError};
 use crosstie_store::{
     Condition, Direction, PageRequest, Span, StoreError,
-    integration::{ConnectionColumn, connection_by_name, connection_state},
+    integration::{ConnectionColumn, Pushes, connection_by_name, connection_state, pushes_of},
 };
 
 use crate::{ExchangeLog, live::Live};
@@ -74,6 +74,16 @@ pub enum SetupError {
         /// The connector that it is configured with now.
         is: String,
     },
+    /// A field that its connector cannot write.
+    #[error("connection {name:?}: `push` names {field:?}; its connector writes: {}", .writable.join(", "))]
+    Push {
+        /// The connection.
+        name: String,
+        /// The field.
+        field: String,
+        /// What its connector writes.
+        writable: Vec<String>,
+    },
     /// Two connections have this name.
     #[error("connection {0:?} is configured twice")]
     Twice(String),
@@ -117,6 +127,16 @@ impl Connection {
             Entity::Invoice => arms.contains(&Arm::Billing),
             _ => true,
         })
+    }
+}
+
+impl Connection {
+    /// The fields that can be written there, by names like `account.name`.
+    fn writable(&self) -> Vec<String> {
+        let writes = self.connector.descriptor().writes.iter();
+        let fields =
+            writes.flat_map(|write| write.fields.iter().map(|field| format!("{}.{field}", write.entity.as_str())));
+        fields.collect()
     }
 }
 
@@ -174,6 +194,29 @@ impl Connections {
         let connections = Self { by_id, exchanges };
         app.know_vendors(Arc::new(connections.clone()));
         Ok(connections)
+    }
+
+    /// Writes down what can be written at each connection, and which of it the hub is to keep true there: fields by
+    /// names like `account.name`, for connections by their names.
+    ///
+    /// # Errors
+    /// [`SetupError::Push`], naming the field that the connector cannot write.
+    pub async fn keep_true<'a>(&self, app: &App, pushed: impl Fn(&str) -> &'a [String]) -> Result<(), SetupError> {
+        let tx = app.store().begin().await?;
+        for connection in self.all() {
+            let writable = connection.writable();
+            let pushed = pushed(&connection.record.name);
+            if let Some(field) = pushed.iter().find(|field| !writable.contains(field)) {
+                let (name, field) = (connection.record.name.clone(), field.clone());
+                return Err(SetupError::Push { name, field, writable });
+            }
+            let pushes = Pushes { writable, pushed: pushed.to_vec() };
+            let known = pushes_of(&tx, &RowScope::All, &[connection.record.id]).await?.pop();
+            if known.is_none_or(|(_, known)| known != pushes) {
+                tx.save_pushes(connection.record.id, &pushes).await?;
+            }
+        }
+        Ok(tx.commit().await?)
     }
 
     /// Disables the connections that the database knows and that are not configured any more: nothing new is billed

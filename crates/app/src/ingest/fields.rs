@@ -18,7 +18,7 @@ use crosstie_store::{
 };
 use serde_json::Value;
 
-use super::Origin;
+use super::{Origin, push};
 use crate::{App, AppError};
 
 /// Values by the names of shared fields.
@@ -51,6 +51,11 @@ impl Ranks {
         let known = connections_by_ids(tx, &RowScope::All, &ids).await?;
         let live = known.into_iter().filter(|connection| connection.enabled && connection.mode.decides());
         Ok(Self(live.map(|connection| (connection.id, connection.arms)).collect()))
+    }
+
+    /// Whether a connection is configured now.
+    pub(crate) fn knows(&self, connection: ConnectionId) -> bool {
+        self.0.contains_key(&connection)
     }
 
     /// The place of a speaker in the order of those who have a say over a field.
@@ -101,6 +106,8 @@ impl App {
                 (_, None) => {}
             }
         }
+        let record = (spoken.entity, spoken.record_id);
+        push::ask(tx, record, &mut fields, push::Which::Configured).await?;
         tx.save_fields(spoken.entity, spoken.record_id, &fields).await?;
         Ok(decided)
     }
@@ -148,6 +155,7 @@ pub(crate) async fn first_voices(
                 observed_at: assertion.observed_at,
                 assertion: Some(assertion.id),
                 pushed: None,
+                asked: None,
             };
             state.voices.insert(speaker.clone(), voice);
         }

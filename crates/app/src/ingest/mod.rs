@@ -5,6 +5,7 @@ mod billing;
 pub(crate) mod fields;
 mod matching;
 pub(crate) mod pipeline;
+pub(crate) mod push;
 mod said;
 
 use std::collections::BTreeMap;

@@ -228,6 +228,9 @@ pub struct Voice {
     /// What the hub last wrote there.
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     pub pushed: Option<Pushed>,
+    /// What the hub has asked to be written there and has not heard of yet.
+    #[serde(rename = "w", default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Value>,
 }
 
 /// A value that is there, null included.
@@ -348,7 +351,8 @@ impl FieldState {
         let unchanged = before.as_ref().is_some_and(|voice| voice.value == value);
         let settled = before.and_then(|voice| voice.settled);
         let settled = if is_echo { Some(value.clone()) } else { settled };
-        let voice = Voice { value: value.clone(), settled: settled.clone(), observed_at: at, assertion, pushed };
+        let asked = self.voices.get(&speaker).and_then(|voice| voice.asked.clone());
+        let voice = Voice { value: value.clone(), settled: settled.clone(), observed_at: at, assertion, pushed, asked };
         self.voices.insert(speaker.clone(), voice);
         if unchanged || is_echo {
             return self.settle_if_agreed(&speaker, rank);
@@ -487,12 +491,39 @@ impl FieldState {
         changed
     }
 
+    /// What is to be written at a system that says something else than the agreed value, unless a person has to decide
+    /// first or it was asked for already.
+    pub fn to_push(&self, speaker: &Speaker) -> Option<&Value> {
+        let voice = self.voices.get(speaker)?;
+        let waits = self.held.is_some() || voice.asked.as_ref() == Some(&self.base);
+        (!waits && voice.value != self.base).then_some(&self.base)
+    }
+
+    /// Notes that the agreed value was asked to be written at a system.
+    pub fn note_asked(&mut self, speaker: &Speaker) {
+        let base = self.base.clone();
+        if let Some(voice) = self.voices.get_mut(speaker) {
+            voice.asked = Some(base);
+        }
+    }
+
+    /// Notes that a value was not written at a system, and will not be.
+    pub fn note_refused(&mut self, speaker: &Speaker, value: &Value) {
+        if let Some(voice) = self.voices.get_mut(speaker)
+            && voice.asked.as_ref() == Some(value)
+        {
+            voice.asked = None;
+        }
+    }
+
     /// Notes what the hub has written at a system.
     pub fn note_pushed(&mut self, speaker: &Speaker, pushed: Pushed, at: Instant) {
         let value = pushed.value.clone();
-        let assertion = self.voices.get(speaker).and_then(|voice| voice.assertion);
-        let voice =
-            Voice { value: value.clone(), settled: Some(value), observed_at: at, assertion, pushed: Some(pushed) };
+        let before = self.voices.get(speaker);
+        let assertion = before.and_then(|voice| voice.assertion);
+        let asked = before.and_then(|voice| voice.asked.clone()).filter(|asked| *asked != value);
+        let settled = Some(value.clone());
+        let voice = Voice { value, settled, observed_at: at, assertion, pushed: Some(pushed), asked };
         self.voices.insert(speaker.clone(), voice);
     }
 

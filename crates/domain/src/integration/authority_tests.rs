@@ -257,3 +257,139 @@ proptest! {
         prop_assert_eq!(state.base, json!(9));
     }
 }
+
+/// Two systems and the hub between them: what each holds, what the hub has asked to be written, and how often it wrote.
+struct Loop {
+    rule: FieldRule,
+    state: FieldState,
+    held: [(i64, u64); 2],
+    /// Writes on their way: to which system, what, what is expected there.
+    queue: Vec<(usize, i64, i64)>,
+    version: u64,
+    writes: usize,
+    second: i64,
+}
+
+impl Loop {
+    fn new(rule: FieldRule) -> Self {
+        let state = FieldState::agreed(json!(0), at(0));
+        let mut all = Self { rule, state, held: [(0, 1), (0, 1)], queue: vec![], version: 1, writes: 0, second: 0 };
+        all.read(0);
+        all.read(1);
+        all
+    }
+
+    fn edit(&mut self, system: usize, value: i64) {
+        self.version += 1;
+        self.held[system] = (value, self.version);
+    }
+
+    /// The hub reads a system, decides, and asks for what follows.
+    fn read(&mut self, system: usize) {
+        // Edits of people are minutes apart: the loop breaker is for machines.
+        self.second += 300;
+        let (value, version) = self.held[system];
+        let who = u8::try_from(system + 1).expect("two systems");
+        let rank = |speaker: &Speaker| self.rule.authority.rank(&arms(speaker));
+        let (speaker, remote_version) = (speaker(who), Some(version.to_string()));
+        let heard = Heard { speaker, value: json!(value), remote_version, at: at(self.second), assertion: None };
+        if let Verdict::Held(reason) = self.state.hear(&self.rule, &rank, heard) {
+            self.state.hold(ConflictId::from_uuid(uuid::Uuid::from_u128(1)), reason);
+        }
+        self.ask();
+    }
+
+    fn ask(&mut self) {
+        for system in 0..2 {
+            let speaker = speaker(u8::try_from(system + 1).expect("two systems"));
+            let Some(value) = self.state.to_push(&speaker).and_then(Value::as_i64) else { continue };
+            let expected = self.state.voices[&speaker].value.as_i64().expect("a number");
+            self.state.note_asked(&speaker);
+            self.queue.push((system, value, expected));
+        }
+    }
+
+    /// The first write that waits for a system arrives, or is refused because something else stands there.
+    fn write(&mut self, system: usize) {
+        let Some(place) = self.queue.iter().position(|(to, _, _)| *to == system) else { return };
+        let (_, value, expected) = self.queue.remove(place);
+        let speaker = speaker(u8::try_from(system + 1).expect("two systems"));
+        let (stands, _) = self.held[system];
+        if stands != value && stands != expected {
+            self.state.note_refused(&speaker, &json!(value));
+            return self.read(system);
+        }
+        if stands != value {
+            self.edit(system, value);
+            self.writes += 1;
+        }
+        let remote_version = Some(self.held[system].1.to_string());
+        let pushed = Pushed { value: json!(value), remote_version, effect_key: "push".to_owned() };
+        self.state.note_pushed(&speaker, pushed, at(self.second));
+        self.ask();
+    }
+
+    /// Nobody edits any more: the hub reads and writes until nothing moves. How many rounds that took.
+    fn settle(&mut self) -> usize {
+        for round in 0..50 {
+            let before = (self.held, self.state.clone());
+            for system in 0..2 {
+                self.read(system);
+                while self.queue.iter().any(|(to, _, _)| *to == system) {
+                    self.write(system);
+                }
+            }
+            let observed = |state: &FieldState| {
+                state.voices.values().map(|voice| (voice.value.clone(), voice.asked.clone())).collect::<Vec<_>>()
+            };
+            let same = before.1.base == self.state.base && observed(&before.1) == observed(&self.state);
+            if self.queue.is_empty() && before.0 == self.held && same {
+                return round;
+            }
+        }
+        panic!("they never come to rest: {:?} {:?}", self.held, self.state);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn two_systems_and_the_hub_between_them_come_to_rest_on_one_value(
+        steps in proptest::collection::vec((0_usize..3, 0_usize..2, 1_i64..4), 0..40),
+        policy in 0_u8..3,
+    ) {
+        let rule = match policy {
+            0 => rule(Authority::Shared, OnConflict::Newest, false),
+            1 => rule(Authority::Authoritative { arm: Arm::Crm }, OnConflict::Newest, false),
+            _ => rule(Authority::Shared, OnConflict::Held, true),
+        };
+        let mut all = Loop::new(rule);
+        let mut edits = 0;
+        for (what, system, value) in steps {
+            match what {
+                0 => {
+                    edits += 1;
+                    all.edit(system, value);
+                }
+                1 => all.read(system),
+                _ => all.write(system),
+            }
+        }
+        all.settle();
+        if all.state.held.is_some() {
+            // A person decides, and what is decided reaches both.
+            all.state.resolve(json!(7), at(all.second));
+            all.ask();
+            all.settle();
+        }
+        prop_assert!(all.state.held.is_none());
+        prop_assert_eq!(all.held[0].0, all.held[1].0, "both hold the same: {:?}", all.state);
+        prop_assert_eq!(&all.state.base, &json!(all.held[0].0));
+        // Each edit is carried to the other side a few times at most: nothing goes to and fro.
+        prop_assert!(all.writes <= 2 * edits + 2, "{} writes for {edits} edits", all.writes);
+        let (held, writes) = (all.held, all.writes);
+        prop_assert_eq!(all.settle(), 0, "at rest it stays at rest");
+        prop_assert_eq!((all.held, all.writes), (held, writes));
+    }
+}

@@ -7,7 +7,7 @@ use crosstie_domain::{
 };
 use crosstie_store::{
     Condition,
-    integration::{self, ConnectionColumn, ModeChange},
+    integration::{self, ConnectionColumn, ModeChange, Pushes, pushes_of},
 };
 
 use super::{ConnectionSignIn, modes::ConnectionModeChange};
@@ -76,6 +76,28 @@ impl ConnectedSystem {
         Ok(Some(
             changes.await?.into_iter().map(|change| ConnectionModeChange::from(ModeChange::clone(&change))).collect(),
         ))
+    }
+
+    /// The fields that can be written there, such as `account.name`.
+    async fn writable_fields(&self, ctx: &Context<'_>) -> Result<Option<Vec<String>>> {
+        Ok(Some(self.pushes(ctx).await?.writable))
+    }
+
+    /// The fields that are written there whenever the hub shows another value.
+    async fn pushed_fields(&self, ctx: &Context<'_>) -> Result<Option<Vec<String>>> {
+        Ok(Some(self.pushes(ctx).await?.pushed))
+    }
+}
+
+impl ConnectedSystem {
+    async fn pushes(&self, ctx: &Context<'_>) -> Result<Pushes> {
+        let found = access(ctx, Self::PERMISSION)?;
+        let pushes = self.0.one(
+            "pushes",
+            |connection| Some(connection.id),
+            |ids| async move { pushes_of(found.store, found.rows, &ids).await },
+        );
+        Ok(pushes.await?.map(|pushes: Item<Pushes>| (*pushes).clone()).unwrap_or_default())
     }
 }
 

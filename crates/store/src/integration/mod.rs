@@ -15,6 +15,7 @@ mod mappings;
 mod modes;
 mod outbox;
 mod parked;
+mod pushes;
 mod remaps;
 mod replay;
 mod runs;
@@ -36,6 +37,7 @@ pub use mappings::{ConnectionState, KeptMapping, connection_state, connection_st
 pub use modes::{ModeChange, WaitingEffect, count_waiting_effects, mode_changes, waiting_effects};
 pub use outbox::{PlacedChange, changes_after, first_position, last_position};
 pub use parked::{ParkedColumn, ParkedRow, parked_rows, parked_rows_by_ids};
+pub use pushes::{Pushes, pushes_of};
 pub use remaps::{KeptEvidence, kept_evidence, open_remaps, remap, remaps};
 pub use runs::{Cursor, RunColumn, cursor, sync_runs, sync_runs_by_ids};
 pub use sign_ins::sign_ins_of;

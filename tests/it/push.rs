@@ -1,0 +1,156 @@
+//! What the hub shows is written where something else stands, once, and its echo changes nothing.
+
+use crosstie_app::{Ingested, SendOutcome};
+use crosstie_domain::{
+    Clock,
+    access::{AuthContext, RowScope},
+    ids::{AccountId, OpportunityId},
+    integration::{
+        Arm, Claim, Entity, Intent, LinkState, UpdateRecord,
+        authority::{Authority, FieldRules, OnConflict},
+    },
+    money::Currency,
+    pipeline::{AccountClaim, OpportunityClaim},
+};
+use crosstie_store::{
+    integration::{ClaimedEffect, EffectOutcome, Identity, Pushes, identity},
+    pipeline::accounts_by_ids,
+};
+use serde_json::{Value as Json, json};
+
+use crate::support::{Database, Graph, Said, System, id_of, on_each_database};
+
+/// An account as a system speaks of it, at a version.
+async fn customer(system: &System, database: &Database, of: Option<AccountId>, said: (&str, &str)) -> Ingested {
+    database.clock.advance(1_000);
+    let (name, version) = said;
+    let claim = AccountClaim { account: of, name: Some(name.to_owned()), ..AccountClaim::default() };
+    let (asked_at, claim) = (database.clock.now(), Claim::Account(claim));
+    let fields = json!({ "name": name });
+    system.say(Said { remote_id: "c1", version: Some(version), asked_at, claim, fields }).await
+}
+
+/// Lets the hub keep these fields of a system true; others of its fields can be written when a person decides so.
+async fn allow(system: &System, pushed: &[&str], writable: &[&str]) {
+    let tx = system.store().begin().await.expect("a transaction begins");
+    let texts = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let pushes = Pushes { writable: texts(writable), pushed: texts(pushed) };
+    tx.save_pushes(system.connection, &pushes).await.expect("saved");
+    tx.commit().await.expect("it commits");
+}
+
+/// The write that waits, if there is one.
+async fn claimed(system: &System) -> Option<(ClaimedEffect, UpdateRecord)> {
+    let effect = system.store().claim_effect(60_000).await.expect("claimed")?;
+    let Intent::UpdateRecord(update) = effect.intent.clone() else { panic!("{:?}", effect.intent) };
+    Some((effect, update))
+}
+
+async fn ended(system: &System, effect: &ClaimedEffect, outcome: SendOutcome) {
+    let tx = system.store().begin().await.expect("a transaction begins");
+    system.app.effect_ended(&tx, effect, &outcome).await.expect("noted");
+    tx.commit().await.expect("it commits");
+}
+
+fn written(database: &Database, effect: &UpdateRecord, version: &str) -> SendOutcome {
+    SendOutcome::Done {
+        remote_id: effect.remote_id.clone(),
+        remote_version: Some(version.to_owned()),
+        customer_remote_id: None,
+        asked_at: database.clock.now(),
+    }
+}
+
+async fn name(system: &System, id: AccountId) -> String {
+    accounts_by_ids(system.store(), &RowScope::All, &[id]).await.expect("read").remove(0).name
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_shown_is_written_where_something_else_stands_and_the_echo_changes_nothing() {
+    on_each_database(async |database| {
+        let crm = System::new(database, "hubspot", &[Arm::Crm]).await;
+        let books = System::new(database, "books", &[Arm::Billing]).await;
+        allow(&books, &["account.name"], &["account.name"]).await;
+        let id: AccountId = id_of(&customer(&crm, database, None, ("Acme", "v1")).await);
+        customer(&books, database, Some(id), ("ACME Inc", "v1")).await;
+        let (effect, update) = claimed(&books).await.expect("billing is told the name");
+        assert_eq!(effect.connection_id, books.connection);
+        assert_eq!((&update.changes["name"], &update.expected["name"]), (&json!("Acme"), &json!("ACME Inc")));
+        // Said again before it is written: it is asked for once.
+        customer(&books, database, Some(id), ("ACME Inc", "v2")).await;
+        ended(&books, &effect, written(database, &update, "v3")).await;
+        assert!(claimed(&books).await.is_none());
+        let link = identity(books.store(), books.connection, Entity::Account, "c1").await.expect("read");
+        assert_eq!(link.expect("linked").remote_version.as_deref(), Some("v3"), "a reading of it passes over the echo");
+        let echo = customer(&books, database, Some(id), ("Acme", "v3")).await;
+        assert!(matches!(echo, Ingested::Taken { changed: false, .. }), "{echo:?}");
+        assert!(claimed(&books).await.is_none() && name(&crm, id).await == "Acme");
+
+        // The CRM moves on: billing follows. Billing moves by itself: it is put right again.
+        customer(&crm, database, Some(id), ("Acme AG", "v2")).await;
+        let (effect, update) = claimed(&books).await.expect("billing is told the new name");
+        assert_eq!(update.expected["name"], "Acme");
+        ended(&books, &effect, written(database, &update, "v4")).await;
+        customer(&books, database, Some(id), ("Typo", "v5")).await;
+        let (effect, update) = claimed(&books).await.expect("billing is told the name again");
+        assert_eq!((&update.changes["name"], &update.expected["name"]), (&json!("Acme AG"), &json!("Typo")));
+        // It refuses: what it holds stays visible, and it is not asked again and again.
+        let (code, message) = ("REJECTED".to_owned(), "the name is locked".to_owned());
+        ended(&books, &effect, SendOutcome::NotDone(EffectOutcome::Rejected { code, message })).await;
+        assert!(claimed(&books).await.is_none());
+        let graph = Graph::over(crm.app.clone()).await;
+        let query = "query($id: ID!) { account(id: $id) { name provenance(field: \"name\") { overruled { value } } } }";
+        let told = graph.data(AuthContext::system(), query, json!({ "id": id })).await;
+        assert_eq!(told["account"]["name"], "Acme AG");
+        assert_eq!(told["account"]["provenance"]["overruled"], json!([{ "value": "\"Typo\"" }]));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_reaches_the_systems_that_were_overruled() {
+    on_each_database(async |database| {
+        let mut rules = FieldRules::default();
+        let crm = Authority::Authoritative { arm: Arm::Crm };
+        rules.set((Entity::Opportunity, "amount"), crm, Some(OnConflict::Held)).expect("a field");
+        let one = System::new(database, "hubspot", &[Arm::Crm]).await;
+        let other = System::new(database, "tryton", &[Arm::Crm]).await;
+        allow(&one, &[], &["opportunity.amount"]).await;
+        allow(&other, &[], &["opportunity.name"]).await;
+        let deal = async |system: &System, dollars: i64| {
+            database.clock.advance(1_000);
+            let amount = Some(crosstie_domain::Money::new(dollars * 100, Currency::USD));
+            let claim = OpportunityClaim { name: Some("Rollout".to_owned()), amount, ..OpportunityClaim::default() };
+            let (asked_at, claim) = (database.clock.now(), Claim::Opportunity(claim));
+            let fields = json!({ "name": "Rollout", "amount": dollars });
+            system.say(Said { remote_id: "d1", version: None, asked_at, claim, fields }).await
+        };
+        let id: OpportunityId = id_of(&deal(&one, 100).await);
+        let tx = other.store().begin().await.expect("a transaction begins");
+        let link = Identity {
+            connection_id: other.connection,
+            entity: Entity::Opportunity,
+            remote_id: "d1".to_owned(),
+            record_id: id.to_string(),
+            state: LinkState::Linked,
+            remote_version: None,
+            last_seen_at: tx.now(),
+        };
+        tx.save_identity(&link).await.expect("linked");
+        tx.commit().await.expect("it commits");
+        deal(&other, 90).await;
+        assert!(claimed(&one).await.is_none(), "while it is held nobody is told anything");
+        let graph = Graph::over(one.app.clone()).await;
+        let query = "query($id: ID!) { conflicts(filter: { recordId: { eq: $id } }) { nodes { id } } }";
+        let found = graph.data(AuthContext::system(), query, json!({ "id": id })).await;
+        let conflict: &Json = &found["conflicts"]["nodes"][0]["id"];
+        let input = json!({ "conflictId": conflict, "connectionId": other.connection, "note": "the order says so" });
+        let decided = graph.decide(AuthContext::system(), "resolveConflict", "conflict { status }", input).await;
+        assert_eq!(decided["conflict"]["status"], "RESOLVED", "{decided}");
+        let (effect, update) = claimed(&one).await.expect("the one that was overruled is told");
+        assert_eq!((effect.connection_id, update.remote_id.as_str()), (one.connection, "d1"));
+        assert_eq!(update.changes["amount"]["minor"], 9_000);
+        assert!(claimed(&other).await.is_none());
+    })
+    .await;
+}
