@@ -218,8 +218,8 @@ async fn nothing_of_the_hub_is_decided_by_a_system_that_is_only_observed() {
         say(ConnectionMode::Observe, "cus_1", named("OURS Ltd"), name("OURS Ltd")).await;
         assert_eq!(shown().await, "Ours");
         database.clock.advance(1);
-        say(ConnectionMode::Pull, "cus_1", named("OURS Ltd"), name("OURS Ltd")).await;
-        assert_eq!(shown().await, "OURS Ltd");
+        say(ConnectionMode::Pull, "cus_1", named("OURS Inc"), name("OURS Inc")).await;
+        assert_eq!(shown().await, "OURS Inc", "it has a say from now on");
 
         switch(&graph, json!({ "mode": "OBSERVE" })).await;
         let drafted = graph.decide(AuthContext::system(), "createSow", "sow { id }", graph.draft(&graph.sold[0])).await;
