@@ -15,6 +15,7 @@ mod mapping;
 mod modes;
 mod oauth;
 mod orders;
+mod outgoing;
 mod paging;
 mod push;
 mod pushed;

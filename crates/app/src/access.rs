@@ -9,7 +9,7 @@ use crosstie_domain::{
     access::{AuthContext, Permission, PersonRecord, Principal, Role, RowScope, TokenRecord},
     ids::{AccountId, TokenId},
 };
-use crosstie_store::{StoreError, Tx, access, pipeline::accounts_by_ids};
+use crosstie_store::{Reads, StoreError, Tx, access, pipeline::accounts_by_ids};
 use rand::{Rng, distr::Alphanumeric};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -167,7 +167,7 @@ impl App {
         if kept.expires_at.is_some_and(|until| until <= self.store().now()) {
             return Ok(Err(TokenRefused::Expired));
         }
-        Ok(self.bearer(kept).await?.ok_or(TokenRefused::Invalid))
+        Ok(bearer(self.store(), kept).await?.ok_or(TokenRefused::Invalid))
     }
 
     /// Whether what was found out about who comes holds still: the token neither ended nor was revoked, and allows and
@@ -182,24 +182,7 @@ impl App {
         if kept.expires_at.is_some_and(|until| until <= self.store().now()) {
             return Ok(false);
         }
-        Ok(self.bearer(kept).await?.as_ref() == Some(auth))
-    }
-
-    /// What the bearer of a good token may do and see; `None` when the person is gone.
-    async fn bearer(&self, token: TokenRecord) -> Result<Option<AuthContext>, AppError> {
-        let (principal, roles, rows) = match token.person {
-            None => (Principal::Service(token.id), token.roles, RowScope::All),
-            Some(id) => match access::person(self.store(), id).await? {
-                Some(person) => (Principal::Person(id), person.roles, person.rows),
-                None => return Ok(None),
-            },
-        };
-        let mut permissions = permissions_of(&roles);
-        if !token.permissions.is_empty() {
-            permissions.retain(|permission| token.permissions.contains(permission));
-        }
-        let (token, expires_at) = (Some(token.id), token.expires_at);
-        Ok(Some(AuthContext { principal, roles, permissions, rows, token, expires_at }))
+        Ok(bearer(self.store(), kept).await?.as_ref() == Some(auth))
     }
 
     /// Adds a person, or changes the one with this e-mail address. What is left out stays as it is; a new person
@@ -250,6 +233,51 @@ impl App {
         tx.save_person(&person).await?;
         tx.commit().await?;
         Ok(person)
+    }
+}
+
+/// What the bearer of a good token may do and see; `None` when the person is gone.
+async fn bearer(db: &impl Reads, token: TokenRecord) -> Result<Option<AuthContext>, AppError> {
+    let (principal, roles, rows) = match token.person {
+        None => (Principal::Service(token.id), token.roles, RowScope::All),
+        Some(id) => match access::person(db, id).await? {
+            Some(person) => (Principal::Person(id), person.roles, person.rows),
+            None => return Ok(None),
+        },
+    };
+    let mut permissions = permissions_of(&roles);
+    if !token.permissions.is_empty() {
+        permissions.retain(|permission| token.permissions.contains(permission));
+    }
+    let (token, expires_at) = (Some(token.id), token.expires_at);
+    Ok(Some(AuthContext { principal, roles, permissions, rows, token, expires_at }))
+}
+
+/// What a principal may do and see now, whatever it comes with; `None` when the person is gone, or when the token of
+/// a service ended or was revoked.
+pub(crate) async fn rights(
+    db: &impl Reads,
+    principal: Principal,
+    now: Instant,
+) -> Result<Option<AuthContext>, AppError> {
+    match principal {
+        Principal::System => Ok(Some(AuthContext::system())),
+        Principal::Connection(_) => Ok(None),
+        Principal::Person(id) => {
+            let person = access::person(db, id).await?;
+            Ok(person.map(|PersonRecord { roles, rows, .. }| {
+                let permissions = permissions_of(&roles);
+                AuthContext { principal, roles, permissions, rows, token: None, expires_at: None }
+            }))
+        }
+        Principal::Service(id) => {
+            let ended =
+                |token: &TokenRecord| token.revoked_at.is_some() || token.expires_at.is_some_and(|until| until <= now);
+            match access::token(db, id).await?.filter(|token| !ended(token)) {
+                Some(token) => bearer(db, token).await,
+                None => Ok(None),
+            }
+        }
     }
 }
 

@@ -13,11 +13,15 @@ mod identity;
 mod ingest;
 mod mapping;
 pub mod secrets;
+pub mod subscriptions;
 mod system_clock;
 
 use std::sync::Arc;
 
-use crosstie_domain::{Refusals, integration::authority::FieldRules};
+use crosstie_domain::{
+    Refusals,
+    integration::{EgressRules, authority::FieldRules},
+};
 use crosstie_store::{Store, StoreError};
 
 pub use authorizations::{StartConnectionAuthorization, StartedAuthorization, TakenAuthorization};
@@ -43,6 +47,7 @@ pub struct App {
     keyring: Option<Arc<secrets::Keyring>>,
     rules: Arc<FieldRules>,
     vendors: mapping::VendorSlot,
+    egress: EgressRules,
 }
 
 /// What a person asked for: done, or refused with every reason why.
@@ -61,7 +66,8 @@ impl App {
     /// [`App::with_keyring`].
     pub fn new(store: Store) -> Self {
         let vendors = mapping::VendorSlot::default();
-        Self { store, changes: ChangeFeed::default(), keyring: None, rules: Arc::default(), vendors }
+        let (changes, egress) = (ChangeFeed::default(), EgressRules::default());
+        Self { store, changes, keyring: None, rules: Arc::default(), vendors, egress }
     }
 
     /// The same under other rules of authority.
@@ -73,6 +79,17 @@ impl App {
     /// Who has the say over which field.
     pub fn rules(&self) -> &FieldRules {
         &self.rules
+    }
+
+    /// The same use cases where webhooks may be sent to other addresses than public ones over TLS.
+    #[must_use]
+    pub fn with_egress_rules(self, egress: EgressRules) -> Self {
+        Self { egress, ..self }
+    }
+
+    /// Which addresses webhooks may be sent to.
+    pub fn egress_rules(&self) -> EgressRules {
+        self.egress
     }
 
     /// The store, for plain reads.

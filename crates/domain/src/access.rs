@@ -32,6 +32,16 @@ impl std::fmt::Display for Principal {
     }
 }
 
+impl Principal {
+    /// Reads the written form.
+    pub fn parse(text: &str) -> Option<Self> {
+        let person = text.parse().map(Self::Person);
+        let service = || text.parse().map(Self::Service);
+        let connection = || text.parse().map(Self::Connection);
+        person.or_else(|_| service()).or_else(|_| connection()).ok().or((text == "system").then_some(Self::System))
+    }
+}
+
 /// What an operation needs. Written `contracts:read` in tokens and in the schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Permission {
@@ -290,6 +300,18 @@ mod tests {
             assert_eq!(Role::parse(text), Some(role));
             assert_eq!(role.as_str(), text);
         }
+    }
+
+    #[test]
+    fn principals_read_back() {
+        let person = "per_00000000000000000000000001".parse().expect("an identifier");
+        let token = "tok_00000000000000000000000001".parse().expect("an identifier");
+        let connection = "con_00000000000000000000000001".parse().expect("an identifier");
+        let all = [Principal::Person(person), Principal::Service(token), Principal::Connection(connection)];
+        for principal in all.into_iter().chain([Principal::System]) {
+            assert_eq!(Principal::parse(&principal.to_string()), Some(principal));
+        }
+        assert_eq!(Principal::parse("nobody"), None);
     }
 
     #[test]

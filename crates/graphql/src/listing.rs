@@ -86,7 +86,7 @@ impl<O: Node> Connection<O> {
         }
     }
 
-    /// How many objects the list has in all. It is counted only when it is asked for; null for lists inside objects.
+    /// How many objects the list has in all. It is counted only when it is asked for; null for lists inside objects, and of subscriptions for whoever does not see all accounts.
     async fn total_count(&self, ctx: &Context<'_>) -> Result<Option<i32>, Error> {
         let Some(condition) = &self.counted else { return Ok(None) };
         let found = access(ctx, O::PERMISSION)?;
@@ -294,6 +294,11 @@ impl<O: Node> Connection<O> {
             has_previous: page.has_previous,
             counted: Some(wanted.request.condition),
         }
+    }
+
+    /// The same page where counting is not offered.
+    pub(crate) fn uncounted(self) -> Self {
+        Self { counted: None, ..self }
     }
 
     /// A page of a list inside an object: at most so many children, of which the store has found one more if there is.

@@ -18,7 +18,10 @@ use crate::{
     delivery::Milestone,
     edge::level,
     error::ApiError,
-    integration::{Alert, Conflict, ConnectedSystem, Exchange, InboundEvent, ParkedRow, SyncRun},
+    integration::{
+        Alert, Conflict, ConnectedSystem, Exchange, InboundEvent, ParkedRow, SyncRun, WebhookDelivery,
+        WebhookSubscription,
+    },
     listing::Node as _,
     pipeline::{Account, Opportunity},
 };
@@ -56,6 +59,10 @@ pub(crate) enum Node {
     Conflict(Conflict),
     /// An exchange with another system.
     Exchange(Exchange),
+    /// A subscription of another system.
+    WebhookSubscription(WebhookSubscription),
+    /// A delivery to a subscribed system.
+    WebhookDelivery(WebhookDelivery),
 }
 
 /// The types that have nodes, by the prefix of their identifiers.
@@ -87,6 +94,10 @@ pub(crate) enum NodeType {
     Conflict,
     /// An exchange with another system.
     Exchange,
+    /// A subscription of another system.
+    WebhookSubscription,
+    /// A delivery to a subscribed system.
+    WebhookDelivery,
 }
 
 impl From<Entity> for NodeType {
@@ -120,6 +131,8 @@ impl NodeType {
             (Id::<kind::Alert>::PREFIX, Self::Alert),
             (Id::<kind::Conflict>::PREFIX, Self::Conflict),
             (Id::<kind::Exchange>::PREFIX, Self::Exchange),
+            (Id::<kind::WebhookSubscription>::PREFIX, Self::WebhookSubscription),
+            (Id::<kind::WebhookDelivery>::PREFIX, Self::WebhookDelivery),
         ];
         types.into_iter().find(|(known, _)| *known == prefix).map(|(_, node_type)| node_type)
     }
@@ -140,6 +153,8 @@ impl NodeType {
             Self::Alert => Alert::PERMISSION,
             Self::Conflict => Conflict::PERMISSION,
             Self::Exchange => Exchange::PERMISSION,
+            Self::WebhookSubscription => WebhookSubscription::PERMISSION,
+            Self::WebhookDelivery => WebhookDelivery::PERMISSION,
         }
     }
 }
@@ -160,9 +175,12 @@ pub(crate) async fn load_for(
     ids: &[&str],
 ) -> Result<Vec<(String, Node)>, crosstie_store::StoreError> {
     macro_rules! of_type {
-        ($object:ident from $by_ids:path) => {{
+        ($object:ident from $by_ids:path) => {
+            of_type!($object from $by_ids, shown by found.rows)
+        };
+        ($object:ident from $by_ids:path, shown by $scope:expr) => {{
             let ids: Vec<_> = ids.iter().filter_map(|id| id.parse().ok()).collect();
-            let records = $by_ids(found.store, found.rows, &ids).await?;
+            let records = $by_ids(found.store, $scope, &ids).await?;
             level(records).map(|item| (item.id.to_string(), Node::$object($object(item)))).collect()
         }};
     }
@@ -180,6 +198,12 @@ pub(crate) async fn load_for(
         NodeType::Alert => of_type!(Alert from integration::alerts_by_ids),
         NodeType::Conflict => of_type!(Conflict from integration::conflicts_by_ids),
         NodeType::Exchange => of_type!(Exchange from integration::exchanges_by_ids),
+        NodeType::WebhookSubscription => {
+            of_type!(WebhookSubscription from integration::webhook_subscriptions_by_ids, shown by found.auth)
+        }
+        NodeType::WebhookDelivery => {
+            of_type!(WebhookDelivery from integration::webhook_deliveries_by_ids, shown by found.auth)
+        }
     })
 }
 

@@ -9,6 +9,7 @@ mod net;
 mod reader;
 mod redact;
 pub mod signature;
+pub mod standard_webhooks;
 mod update;
 mod writer;
 
@@ -19,9 +20,10 @@ pub use fake::{FakeVendor, MemoryTransport};
 pub use fault::{Fault, FieldError};
 pub use inbound::{Acknowledgment, Delivery, Inbound, Malformed, Nudge, Verified};
 pub use net::{
-    Answer, AuthorizationRefused, Call, ClientAuth, ClientSecrets, Credentials, Grant, HttpRequest, HttpResponse,
-    KeptTokens, MemoryTokens, Method, Net, NetError, NetOptions, OAuthClient, Refusal, ReqwestTransport, Secret,
-    SignIn, TokenLease, TokenSet, TokenStore, TokenStoreError, Transport, TransportError,
+    Answer, AuthorizationRefused, Call, ClientAuth, ClientSecrets, Credentials, Egress, EgressAnswer, EgressError,
+    EgressRequest, Grant, HttpEgress, HttpRequest, HttpResponse, KeptTokens, MemoryTokens, Method, Net, NetError,
+    NetOptions, OAuthClient, Refusal, ReqwestTransport, Secret, SignIn, TokenLease, TokenSet, TokenStore,
+    TokenStoreError, Transport, TransportError,
 };
 pub use net::{Sending, fault_code};
 pub use reader::{

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crosstie_domain::integration::{
-    Arm, ConnectionMode, Entity,
+    Arm, ConnectionMode, EgressRules, Entity,
     authority::{Authority, FieldRules, OnConflict},
 };
 use crosstie_sdk::{ClientAuth, Grant};
@@ -43,6 +43,9 @@ pub struct Config {
     /// What is kept of exchanges with other systems.
     #[serde(default)]
     pub exchanges: ExchangeSettings,
+    /// Where webhooks may be sent.
+    #[serde(default)]
+    pub webhooks: WebhooksConfig,
     /// The systems around the hub.
     #[serde(default)]
     pub connections: Vec<ConnectionConfig>,
@@ -93,6 +96,24 @@ impl AuthorityConfig {
             (Policy::Derived, []) => Ok(Authority::Derived),
             (Policy::Local, []) => Ok(Authority::Local),
         }
+    }
+}
+
+/// Where webhooks may be sent beyond public addresses over TLS.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhooksConfig {
+    /// Over plain http as well.
+    #[serde(default)]
+    pub allow_http: bool,
+    /// To this machine and private networks as well.
+    #[serde(default)]
+    pub allow_private: bool,
+}
+
+impl From<WebhooksConfig> for EgressRules {
+    fn from(config: WebhooksConfig) -> Self {
+        Self { allow_http: config.allow_http, allow_private: config.allow_private }
     }
 }
 

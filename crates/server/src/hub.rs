@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use crosstie_app::{App, SystemClock, secrets::SecretsError};
 use crosstie_domain::Clock;
-use crosstie_sdk::{Credentials, NetOptions, ReqwestTransport, Secret, Settings, TransportError};
+use crosstie_sdk::{Credentials, HttpEgress, NetOptions, ReqwestTransport, Secret, Settings, TransportError};
 use crosstie_store::{Store, StoreError};
 use crosstie_sync::{ConnectionSetup, Connections, Engine, ExchangeLog, Running, SetupError};
 use tokio::net::TcpListener;
@@ -101,7 +101,9 @@ impl Hub {
         let Opened { app, connections, sign_ins } = open_all(&config).await?;
         connections.retire_others(&app).await?;
         let clock = SystemClock::default();
-        let engine = Engine::new(app.clone(), connections, format!("hub-{}", clock.new_uuid()));
+        let egress = HttpEgress::new(app.egress_rules()).map_err(|error| TransportError::NotSent(error.to_string()))?;
+        let name = format!("hub-{}", clock.new_uuid());
+        let engine = Engine::with_egress(app.clone(), connections, name, Arc::new(egress));
         let stop = CancellationToken::new();
         let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
         let public_url = public_url.trim_end_matches('/').to_owned();
@@ -155,7 +157,8 @@ pub async fn open_app(config: &Config) -> Result<App, StartError> {
     let store = Store::open(url, Arc::new(SystemClock::default())).await?;
     // Before the first row of this month is written.
     store.keep_house().await?;
-    Ok(App::new(store).with_keyring(keyring).with_rules(config.rules()?))
+    let app = App::new(store).with_keyring(keyring).with_rules(config.rules()?);
+    Ok(app.with_egress_rules(config.webhooks.into()))
 }
 
 /// Opens the database and sets up the connections, without starting anything.

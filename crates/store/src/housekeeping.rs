@@ -3,7 +3,10 @@
 //! Kept for good are records, lineage with its evidence, the history of the hub, the effect ledger, the keys of events
 //! about money, and inbound events. Nothing goes that is not finished.
 
-use crosstie_domain::{Instant, integration::InboundStatus};
+use crosstie_domain::{
+    Instant,
+    integration::{DeliveryStatus, InboundStatus},
+};
 use sea_orm::FromQueryResult;
 
 use crate::{Reads, Store, StoreError, codec, db::marks, integration::EffectStatus};
@@ -26,6 +29,8 @@ const RUN_DAYS: i64 = 90;
 const ALERT_DAYS: i64 = 90;
 /// How long changes are kept for subscribers who were away.
 const CHANGE_DAYS: i64 = 90;
+/// How long deliveries are kept after the receiver took them.
+const DELIVERY_DAYS: i64 = 30;
 /// Rows that go in one transaction: few, so that nobody waits long behind it.
 const BATCH: i64 = 500;
 
@@ -33,10 +38,10 @@ const DAY_MS: i64 = 86_400_000;
 
 impl Store {
     /// Makes this month's and the coming months' partitions, and lets go of what was kept long enough: idempotency
-    /// keys and inbox keys that have run out (inbox keys after 30 days; those of events about money never), the bodies
-    /// of webhooks, finished runs, closed alerts and placed changes after 90 days. The key and the body of an event stay while it
-    /// waits, is tried again or is parked; the intent of an effect stays until the effect is done. Doing it again
-    /// changes nothing.
+    /// keys and inbox keys that have run out (inbox keys after 30 days; those of events about money never), deliveries
+    /// to subscribed systems 30 days after these took them, the bodies of webhooks, finished runs, closed alerts and
+    /// placed changes after 90 days. The key and the body of an event stay while it waits, is tried again or is parked;
+    /// the intent of an effect stays until the effect is done. Doing it again changes nothing.
     ///
     /// # Errors
     /// As the database.
@@ -63,6 +68,10 @@ impl Store {
         self.delete(("sync_runs", "id"), "finished_at < $1", ago(RUN_DAYS)).await?;
         self.delete(("alerts", "id"), "closed_at < $1", ago(ALERT_DAYS)).await?;
         self.delete(("inbound_payloads", "id, received_at"), &payloads, ago(PAYLOAD_DAYS)).await?;
+        let delivered = format!("status = '{}' AND finished_at < $1", codec::text(&DeliveryStatus::Delivered));
+        self.delete(("webhook_deliveries", "id"), &delivered, ago(DELIVERY_DAYS)).await?;
+        let ended = "created_at <= $1 AND subscription_id NOT IN (SELECT id FROM webhook_subscriptions)";
+        self.delete(("webhook_deliveries", "id"), ended, now.micros()).await?;
         while self.forget_changes(ago(CHANGE_DAYS)).await? {}
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use crosstie_app::App;
 use crosstie_domain::integration::RunTrigger;
+use crosstie_sdk::Egress;
 use crosstie_store::{StoreError, integration::InboxWriter};
 use tokio::{sync::Notify, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -24,6 +25,9 @@ const INBOX_WORKERS: usize = 4;
 /// Workers that send effects.
 const OUTBOX_WORKERS: usize = 4;
 
+/// Workers that send to subscribed systems.
+const WEBHOOK_WORKERS: usize = 4;
+
 /// Keeps the hub true to the systems around it.
 pub struct Engine {
     pub(crate) app: App,
@@ -32,6 +36,8 @@ pub struct Engine {
     pub(crate) inbox_wakes: Notify,
     /// The name of this process in leases.
     pub(crate) name: String,
+    /// The way out to subscribed systems; without one they wait.
+    pub(crate) egress: Option<Arc<dyn Egress>>,
 }
 
 /// The loops of an engine at work.
@@ -43,8 +49,17 @@ pub struct Running {
 impl Engine {
     /// An engine over these connections. It takes webhooks in at once; nothing else happens until [`Engine::start`].
     pub fn new(app: App, connections: Connections, name: String) -> Arc<Self> {
+        Self::over(app, connections, name, None)
+    }
+
+    /// The same with a way out to subscribed systems.
+    pub fn with_egress(app: App, connections: Connections, name: String, egress: Arc<dyn Egress>) -> Arc<Self> {
+        Self::over(app, connections, name, Some(egress))
+    }
+
+    fn over(app: App, connections: Connections, name: String, egress: Option<Arc<dyn Egress>>) -> Arc<Self> {
         let inbox = InboxWriter::start(app.store());
-        Arc::new(Self { app, connections, inbox, inbox_wakes: Notify::new(), name })
+        Arc::new(Self { app, connections, inbox, inbox_wakes: Notify::new(), name, egress })
     }
 
     /// The connections that it works with.
@@ -61,6 +76,10 @@ impl Engine {
         for _ in 0..OUTBOX_WORKERS {
             running.spawn(Arc::clone(self).outbox_loop(running.stop.clone()));
         }
+        for _ in 0..WEBHOOK_WORKERS {
+            running.spawn(Arc::clone(self).webhook_loop(running.stop.clone()));
+        }
+        running.spawn(Arc::clone(self).expand_loop(running.stop.clone()));
         running.spawn(Arc::clone(self).relay_loop(running.stop.clone()));
         running.spawn(Arc::clone(self).house_loop(running.stop.clone()));
         running.spawn(Arc::clone(self).alert_loop(running.stop.clone()));
@@ -98,6 +117,35 @@ impl Engine {
                 Ok(true) => continue,
                 Ok(false) => IDLE,
                 Err(error) => after(&error, "effects cannot be worked on"),
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    async fn webhook_loop(self: Arc<Self>, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let pause = match self.deliver_webhook().await {
+                Ok(true) => continue,
+                Ok(false) => IDLE,
+                Err(error) => after(&error, "webhooks cannot be sent"),
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    async fn expand_loop(self: Arc<Self>, stop: CancellationToken) {
+        let mut lease = None;
+        while !stop.is_cancelled() {
+            let pause = match self.expand_subscriptions(&mut lease).await {
+                Ok(true) => continue,
+                Ok(false) => IDLE,
+                Err(error) => after(&error, "subscriptions cannot be looked through"),
             };
             tokio::select! {
                 () = stop.cancelled() => {}

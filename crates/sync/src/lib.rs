@@ -15,6 +15,7 @@ mod relay;
 mod remap;
 mod schedule;
 mod sign_in;
+mod subscriptions;
 mod vendors;
 
 pub use connections::{Connection, ConnectionSetup, Connections, SetupError};

@@ -1,6 +1,9 @@
 //! The relay: one process at a time gives changes their gap-free positions; every process tells its own subscribers.
 
-use crosstie_store::{StoreError, integration::last_position};
+use crosstie_store::{
+    StoreError,
+    integration::{Lease, last_position},
+};
 
 use crate::Engine;
 
@@ -14,23 +17,32 @@ impl Engine {
     /// whether there may be more.
     pub(crate) async fn relay(&self, lease: &mut Option<HeldLease>) -> Result<bool, StoreError> {
         let store = self.app.store();
-        let now = store.now();
-        if lease.as_ref().is_none_or(|held| now.ms_since(held.renewed_at) > LEASE_MS / 3) {
-            let taken = store.lease("relay", &self.name, LEASE_MS).await?;
-            *lease = taken.map(|lease| HeldLease { lease, renewed_at: now });
-        }
-        let placed = match lease {
-            Some(held) => store.place_outbox(&held.lease, BATCH).await?,
+        let placed = match self.hold("relay", lease).await? {
+            Some(lease) => store.place_outbox(lease, BATCH).await?,
             None => 0,
         };
         // Also when nothing was placed just now: another process may have, or a look after a placement may have failed.
         self.app.changes().advance(last_position(store).await?);
         Ok(placed > 0)
     }
+
+    /// A lease of this process, taken or renewed when it is time to.
+    pub(crate) async fn hold<'a>(
+        &self,
+        name: &str,
+        held: &'a mut Option<HeldLease>,
+    ) -> Result<Option<&'a Lease>, StoreError> {
+        let now = self.app.store().now();
+        if held.as_ref().is_none_or(|held| now.ms_since(held.renewed_at) > LEASE_MS / 3) {
+            let taken = self.app.store().lease(name, &self.name, LEASE_MS).await?;
+            *held = taken.map(|lease| HeldLease { lease, renewed_at: now });
+        }
+        Ok(held.as_ref().map(|held| &held.lease))
+    }
 }
 
 /// A lease that this process holds.
 pub(crate) struct HeldLease {
-    lease: crosstie_store::integration::Lease,
+    lease: Lease,
     renewed_at: crosstie_domain::Instant,
 }

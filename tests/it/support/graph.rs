@@ -5,7 +5,10 @@ use std::{
     path::Path,
 };
 
-use crosstie_app::App;
+use crosstie_app::{
+    App,
+    subscriptions::{CreateWebhookSubscription, OfSubscription},
+};
 use crosstie_domain::{
     access::{AuthContext, RowScope},
     billing::InvoiceLineRecord,
@@ -25,7 +28,7 @@ use crosstie_store::{
 use futures::StreamExt;
 use serde_json::{Value as Json, json};
 
-use super::{Database, Sold, account, connection, events, sell, usd};
+use super::{Database, Sold, account, connection, events, keyring, sell, usd};
 
 /// The root fields that find one object by its identifier, and the type of it.
 const NODES: &[(&str, &str)] = &[
@@ -42,6 +45,8 @@ const NODES: &[(&str, &str)] = &[
     ("serviceOrder", "ServiceOrder"),
     ("sow", "Sow"),
     ("syncRun", "SyncRun"),
+    ("webhookDelivery", "WebhookDelivery"),
+    ("webhookSubscription", "WebhookSubscription"),
 ];
 /// The root fields that list objects.
 const LISTS: &[&str] = &[
@@ -57,6 +62,8 @@ const LISTS: &[&str] = &[
     "serviceOrders",
     "sows",
     "syncRuns",
+    "webhookDeliveries",
+    "webhookSubscriptions",
 ];
 
 /// The graph over what is ours and what is theirs.
@@ -68,6 +75,8 @@ pub(crate) struct Graph {
     pub(crate) sold: [Sold; 2],
     /// The one of ours of each type that has nodes.
     nodes: BTreeMap<&'static str, String>,
+    /// Another subscription, which may go.
+    ended: String,
 }
 
 /// The graph over a new small organization in this database.
@@ -205,6 +214,23 @@ async fn save_exchange(store: &Store, connection_id: ConnectionId) -> String {
     exchange.id.to_string()
 }
 
+/// A subscription of another system with a test that was not sent yet.
+async fn save_subscription(app: &App) -> (String, String) {
+    let input = CreateWebhookSubscription {
+        url: "https://receiver.example.com/hooks".to_owned(),
+        description: "test".to_owned(),
+        entities: vec![],
+        event_types: vec![],
+        accounts: vec![],
+        ordered: true,
+        idempotency_key: None,
+    };
+    let made = app.create_webhook_subscription(&AuthContext::system(), input).await.expect("decided").expect("made");
+    let of = OfSubscription { id: made.subscription.id, expected_version: None, idempotency_key: None };
+    let test = app.send_test_webhook(&AuthContext::system(), of).await.expect("decided").expect("in line");
+    (made.subscription.id.to_string(), test.id.to_string())
+}
+
 /// What billing said of an invoice: one line of it, and its total, which it wrote in an odd way.
 async fn save_invoice_details(store: &Store, connection_id: ConnectionId, invoice: InvoiceId) {
     let tx = store.begin().await.expect("a transaction begins");
@@ -247,6 +273,7 @@ pub(crate) fn operations() -> BTreeMap<String, String> {
 impl Graph {
     /// A small organization in the database of these use cases.
     pub(crate) async fn over(app: App) -> Self {
+        let app = app.with_keyring(Some(keyring()));
         let store = app.store();
         let billing = connection(store, "stripe").await;
         let accounts = [account(store, "Ours").await, account(store, "Theirs").await];
@@ -257,6 +284,7 @@ impl Graph {
         let parked = save_parked(store, billing).await;
         let alert = save_alert(store, billing).await;
         let conflict = save_conflict(store, billing, &accounts[0]).await;
+        let ((subscription, webhook), (ended, _)) = (save_subscription(&app).await, save_subscription(&app).await);
         let gateway = crosstie_graphql::gateway(app.clone());
         let exchange = save_exchange(store, billing).await;
         let nodes = BTreeMap::from([
@@ -273,13 +301,20 @@ impl Graph {
             ("Exchange", exchange),
             ("Alert", alert),
             ("Conflict", conflict),
+            ("WebhookSubscription", subscription),
+            ("WebhookDelivery", webhook),
         ]);
-        Self { app, gateway, billing, accounts, sold: [ours, theirs], nodes }
+        Self { app, gateway, billing, accounts, sold: [ours, theirs], nodes, ended }
     }
 
     /// The identifier of the one of ours of a type that has nodes.
     pub(crate) fn id_of(&self, node_type: &str) -> String {
         self.nodes.get(node_type).unwrap_or_else(|| panic!("there is no {node_type} here")).clone()
+    }
+
+    /// The identifiers of the subscriptions of other systems.
+    pub(crate) fn subscriptions(&self) -> [String; 2] {
+        [self.id_of("WebhookSubscription"), self.ended.clone()]
     }
 
     /// The input that drafts a statement of work of one milestone for an opportunity.
@@ -310,6 +345,18 @@ impl Graph {
             "mergeRecords" => json!({ "input": { "recordId": self.accounts[1].id, "intoId": self.id_of("Account") } }),
             "splitRecord" => json!({ "input": { "recordId": self.id_of("Account") } }),
             "resolveConflict" => json!({ "input": { "conflictId": self.id_of("Conflict"), "keepAgreed": true } }),
+            "webhookEvents" => json!({ "subscriptionId": self.id_of("WebhookSubscription"), "after": 0 }),
+            "createWebhookSubscription" => json!({ "input": { "url": "https://receiver.example.com/hooks" } }),
+            "updateWebhookSubscription"
+            | "pauseWebhookSubscription"
+            | "resumeWebhookSubscription"
+            | "rotateWebhookSecret"
+            | "sendTestWebhook" => json!({ "input": { "subscriptionId": self.id_of("WebhookSubscription") } }),
+            "deleteWebhookSubscription" => json!({ "input": { "subscriptionId": self.ended } }),
+            "replayWebhookDeliveries" => {
+                let id = self.id_of("WebhookSubscription");
+                json!({ "input": { "subscriptionId": id, "fromSequence": 1, "toSequence": 9 } })
+            }
             "viewer" => json!({}),
             "entityChanged" => json!({ "after": "0" }),
             "createSow" => json!({ "input": self.draft(sold) }),

@@ -11,7 +11,7 @@ use crosstie_domain::access::Role;
 use crosstie_sdk::{HttpRequest, HttpResponse, Method, ReqwestTransport, Transport};
 use serde_json::{Value as Json, json};
 
-use super::Database;
+use super::{Database, MASTER_KEY};
 
 /// A hub at work, with a token of an administrator.
 pub(crate) struct RunningHub {
@@ -31,6 +31,7 @@ impl RunningHub {
     pub(crate) async fn start_with(database: &Database, change: impl FnOnce(&mut Config)) -> Self {
         let text = format!("listen = \"127.0.0.1:0\"\n[database]\nurl = {:?}\n", database.url);
         let mut config = Config::parse(&text, "the test", |_| None).expect("the configuration is good");
+        config.secrets.keys = Some(MASTER_KEY.to_owned());
         change(&mut config);
         let hub = Hub::start(config).await.expect("the hub starts");
         let (_, token) = hub.app.create_token(admin()).await.expect("a token is made");

@@ -7,6 +7,7 @@ mod graph;
 mod hub;
 mod kept;
 mod organization;
+mod receiver;
 pub(crate) mod schema;
 mod system;
 mod vendor;
@@ -14,6 +15,7 @@ pub(crate) mod wire;
 
 use std::time::Duration;
 
+use crosstie_app::secrets::Keyring;
 use tokio::time::{sleep, timeout};
 
 pub(crate) use binary::Binary;
@@ -23,11 +25,20 @@ pub(crate) use graph::{Graph, codes, envelope, graph, operations};
 pub(crate) use hub::{RunningHub, header};
 pub(crate) use kept::{events, runs};
 pub(crate) use organization::{Sold, account, account_record, connection, opportunity_record, sell, usd};
+pub(crate) use receiver::{Received, Receiver, Reply};
 pub(crate) use system::{Said, System, id_of};
 pub(crate) use vendor::HostedVendor;
 
 /// How long anything may take before a test gives up on it.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A master key of hubs in tests.
+pub(crate) const MASTER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+/// The master keys of hubs in tests.
+pub(crate) fn keyring() -> Keyring {
+    Keyring::parse(MASTER_KEY).expect("a key")
+}
 
 /// What the environment says where a server or a binary is.
 #[expect(clippy::disallowed_methods, reason = "tests are told where their servers are")]

@@ -3,6 +3,7 @@
 mod alerts;
 pub mod authority;
 mod conflicts;
+mod egress;
 mod exchange;
 mod links;
 mod mapping;
@@ -11,6 +12,7 @@ mod mode;
 pub mod provenance;
 mod remap;
 mod sign_ins;
+mod subscriptions;
 mod update;
 
 use std::collections::BTreeMap;
@@ -28,6 +30,7 @@ pub use self::{
     remap::{RemapCause, RemapRecord, RemapStatus},
 };
 use crate::{
+    access::Permission,
     billing::InvoiceClaim,
     ids::{
         AccountId, AssertionId, ConnectionId, ExchangeId, InboundEventId, InvoiceId, MilestoneId, ParkedId,
@@ -39,7 +42,12 @@ use crate::{
 };
 
 pub use alerts::{AlertKey, AlertKind, AlertRecord, AlertState};
+pub use egress::{EgressRefusal, EgressRules};
 pub use sign_ins::{AuthorizationRecord, SignInRecord, SignInState};
+pub use subscriptions::{
+    DeliveryKind, DeliveryStatus, SubscriptionReason, SubscriptionStatus, WebhookDeliveryRecord,
+    WebhookSubscriptionRecord,
+};
 pub use update::UpdateRecord;
 
 /// The kinds of record that cross the border to other systems.
@@ -82,6 +90,16 @@ impl Entity {
     /// Reads the written form.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.iter().find(|(_, written)| *written == text).map(|(entity, _)| *entity)
+    }
+
+    /// What one needs to see records of this kind, and to hear of their changes.
+    pub fn read_permission(self) -> Permission {
+        match self {
+            Self::Account | Self::Opportunity => Permission::PipelineRead,
+            Self::Sow | Self::Milestone => Permission::ContractsRead,
+            Self::ServiceOrder | Self::Invoice => Permission::BillingRead,
+            Self::Alert => Permission::IntegrationRead,
+        }
     }
 }
 

@@ -49,6 +49,11 @@ impl Alert {
         self.0.id.into()
     }
 
+    /// The identifier of the subscription that it concerns; null when it concerns a connection.
+    async fn subscription_id(&self) -> Option<ID> {
+        self.0.subscription_id.map(ID::from)
+    }
+
     /// The system that it concerns; null when it concerns a subscription.
     async fn connection(&self, ctx: &Context<'_>) -> Result<Option<ConnectedSystem>> {
         let found = access(ctx, ConnectedSystem::PERMISSION)?;

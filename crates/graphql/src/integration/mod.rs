@@ -13,13 +13,21 @@ mod parked;
 pub(crate) mod provenance;
 mod runs;
 mod sign_ins;
+mod subscriptions;
 
 use async_graphql::MergedObject;
 use crosstie_domain::integration::Entity;
 
 pub(crate) use self::{
-    alerts::Alert, authority::FieldAuthority, conflicts::Conflict, connections::ConnectedSystem, exchanges::Exchange,
-    inbound::InboundEvent, parked::ParkedRow, runs::SyncRun,
+    alerts::Alert,
+    authority::FieldAuthority,
+    conflicts::Conflict,
+    connections::ConnectedSystem,
+    exchanges::Exchange,
+    inbound::InboundEvent,
+    parked::ParkedRow,
+    runs::SyncRun,
+    subscriptions::{WebhookDelivery, WebhookSubscription},
 };
 use self::{
     alerts::AlertQueries,
@@ -34,6 +42,9 @@ use self::{
     parked::ParkedRowQueries,
     runs::SyncRunQueries,
     sign_ins::{ConnectionSignIn, SignInMutations},
+    subscriptions::{
+        WebhookDeliveryQueries, WebhookEventQueries, WebhookSubscriptionMutations, WebhookSubscriptionQueries,
+    },
 };
 use crate::filter::Choice;
 
@@ -54,6 +65,9 @@ pub(crate) struct IntegrationQueries(
     ConflictQueries,
     LinkQueries,
     MappingQueries,
+    WebhookSubscriptionQueries,
+    WebhookDeliveryQueries,
+    WebhookEventQueries,
 );
 
 /// Mutations for what comes from connected systems.
@@ -64,4 +78,5 @@ pub(crate) struct IntegrationMutations(
     SignInMutations,
     ModeMutations,
     MappingMutations,
+    WebhookSubscriptionMutations,
 );

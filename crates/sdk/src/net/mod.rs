@@ -7,6 +7,7 @@ mod auth;
 mod budget;
 mod call;
 mod clock;
+mod egress;
 mod exchange;
 mod transport;
 
@@ -22,6 +23,7 @@ pub use self::{
         Refusal, Secret, SignIn, TokenLease, TokenSet, TokenStore, TokenStoreError,
     },
     call::{Answer, Call, HttpRequest, HttpResponse, Method},
+    egress::{Egress, EgressAnswer, EgressError, EgressRequest, HttpEgress},
     exchange::{Sending, fault_code},
     transport::{ReqwestTransport, Transport, TransportError},
 };

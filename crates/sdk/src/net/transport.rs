@@ -147,7 +147,7 @@ impl Transport for ReqwestTransport {
 }
 
 /// The error and its causes, without the address, which can hold personal data in its query.
-fn describe(error: &reqwest::Error) -> String {
+pub(super) fn describe(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "timed out".to_owned();
     }

@@ -12,6 +12,7 @@ pub(crate) mod serve;
 mod sync;
 mod tap;
 mod token;
+mod webhook;
 mod why;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -74,6 +75,9 @@ enum Command {
     /// Keep secrets of connections sealed, and change the master key
     #[command(subcommand)]
     Secrets(secrets::SecretsCommand),
+    /// Let other systems hear of changes
+    #[command(subcommand)]
+    Webhook(webhook::WebhookCommand),
 }
 
 /// Where the configuration is.
@@ -130,6 +134,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Outbox(command) => outbox::run(command).await,
         Command::Alert(command) => alert::run(command).await,
         Command::Secrets(command) => secrets::run(command).await,
+        Command::Webhook(command) => webhook::run(command).await,
     }
 }
 

@@ -21,7 +21,7 @@ use crosstie_sdk::Secret;
 use self::{client::Client, fakes::HostedFake, folder::DataFolder};
 use crate::{
     commands::{CommandError, serve::StopSignal},
-    config::{Config, ConnectionConfig, Database, SecretsConfig},
+    config::{Config, ConnectionConfig, Database, SecretsConfig, WebhooksConfig},
     database::{migrate, sqlite_url},
     hub::{Hub, StartError, listen},
 };
@@ -88,6 +88,7 @@ async fn start(address: &str, folder: &DataFolder) -> Result<Demo, CommandError>
         metrics_listen: None,
         authority: Vec::new(),
         cors_origins: vec![],
+        webhooks: WebhooksConfig::default(),
         database: Database { url },
         secrets: SecretsConfig { key_file: Some(key_file(folder)?), keys: None },
         exchanges: crosstie_sync::ExchangeSettings::default(),

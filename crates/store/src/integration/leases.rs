@@ -96,4 +96,14 @@ impl Tx {
         let found: Option<LeaseRow> = self.connection().one(&sql, lease.key()).await?;
         Ok(found.is_some())
     }
+
+    /// Whether a lease is still its owner's, and nobody takes it before this transaction ends; of several transactions
+    /// of one holder one goes on at a time.
+    ///
+    /// # Errors
+    /// As the database.
+    pub async fn fence_lease(&self, lease: &Lease) -> Result<bool, StoreError> {
+        let sql = "UPDATE leases SET fence = fence WHERE name = $1 AND owner = $2 AND fence = $3";
+        Ok(self.connection().run(sql, lease.key()).await? > 0)
+    }
 }

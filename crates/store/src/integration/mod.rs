@@ -2,6 +2,7 @@
 
 mod alerts;
 mod connections;
+mod deliveries;
 mod effects;
 mod events;
 mod exchanges;
@@ -19,10 +20,16 @@ mod pushes;
 mod remaps;
 mod replay;
 mod runs;
+mod sending;
 mod sign_ins;
+mod subscriptions;
 
 pub use alerts::{AlertColumn, Waiting, alerts, alerts_by_ids, open_alerts, waiting_for_a_person};
 pub use connections::{ConnectionColumn, connection_by_name, connections, connections_by_ids};
+pub use deliveries::{
+    DeliveryColumn, VersionedChange, deliveries_of_subscriptions, subscription_events, versioned_changes_after,
+    webhook_deliveries, webhook_deliveries_by_ids,
+};
 pub use effects::{ClaimedEffect, EffectOutcome, EffectRow, EffectStatus, effects};
 pub use events::{ClaimedEvent, EventOutcome, InboundColumn, inbound_events, inbound_events_by_ids};
 pub use exchanges::{ExchangeColumn, exchanges, exchanges_by_ids, exchanges_written};
@@ -40,4 +47,9 @@ pub use parked::{ParkedColumn, ParkedRow, parked_rows, parked_rows_by_ids};
 pub use pushes::{Pushes, pushes_of};
 pub use remaps::{KeptEvidence, kept_evidence, open_remaps, remap, remaps};
 pub use runs::{Cursor, RunColumn, cursor, sync_runs, sync_runs_by_ids};
+pub use sending::{Answered, ClaimedDelivery, DeliveryOutcome, FAILURES_TO_OPEN};
 pub use sign_ins::sign_ins_of;
+pub use subscriptions::{
+    SubscriptionColumn, count_webhook_subscriptions, first_subscriptions, live_secrets, subscriptions_behind,
+    webhook_subscriptions, webhook_subscriptions_by_ids,
+};

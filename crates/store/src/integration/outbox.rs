@@ -96,9 +96,7 @@ impl Store {
         }
         let tx = self.begin().await?;
         let db = tx.connection();
-        let fenced = "UPDATE leases SET fence = fence WHERE name = $1 AND owner = $2 AND fence = $3";
-        let values = vec![lease.name.clone().into(), lease.owner.clone().into(), lease.fence.into()];
-        if db.run(fenced, values).await? == 0 {
+        if !tx.fence_lease(lease).await? {
             return Ok(0);
         }
         let sql = "SELECT outbox_id FROM outbox_unplaced ORDER BY outbox_id LIMIT $1";
