@@ -227,6 +227,10 @@ async fn a_token_allows_no_more_than_it_was_narrowed_to_and_no_more_than_its_rol
 fn way_to(graph: &Graph, of: &str) -> (String, Vec<Json>, Permission) {
     let below_invoice = |path: &str| match path {
         "InvoiceLine" => Some(("lines { … }", json!(["node", "lines", 0]))),
+        "Provenance" => Some(("provenance(field: \"total\") { … }", json!(["node", "provenance"]))),
+        "ProvenanceSource" => {
+            Some(("provenance(field: \"total\") { source { … } }", json!(["node", "provenance", "source"])))
+        }
         "SourceClaim" => Some(("sources { … }", json!(["node", "sources", 0]))),
         "SourceField" => Some(("sources { fields { … } }", json!(["node", "sources", 0, "fields", 0]))),
         _ => None,
@@ -257,6 +261,9 @@ fn at<'a>(data: &'a Json, path: &[Json]) -> &'a Json {
 
 /// Types that only a mutation leads to: their own tests show that their money is held back.
 const BEHIND_MUTATIONS: &[&str] = &["WaitingIntent", "MappingFieldDifference"];
+
+/// Edges that have no other end in the small organization.
+const LEADS_NOWHERE: &[(&str, &str)] = &[("Account", "mergedInto"), ("Opportunity", "mergedInto")];
 
 /// Roles that see no money.
 const WITHOUT_MONEY: [Role; 3] = [Role::Csm, Role::IntegrationEngineer, Role::Viewer];
@@ -324,7 +331,8 @@ async fn an_edge_asks_for_the_permission_of_what_it_leads_to_and_for_no_other() 
         let nodes = node_types();
         let leads =
             |field: &Field| (nodes.contains(&field.of) || field.of == "SourceClaim") && nodes.contains(&field.to);
-        let edges: Vec<Field> = fields().into_iter().filter(leads).collect();
+        let leads_nowhere = |field: &Field| LEADS_NOWHERE.contains(&(field.of.as_str(), field.name.as_str()));
+        let edges: Vec<Field> = fields().into_iter().filter(|field| leads(field) && !leads_nowhere(field)).collect();
         assert!(edges.len() >= 20, "the schema was read: {edges:?}");
         let mut wrong = Vec::new();
         for Field { of, name, to, .. } in &edges {

@@ -86,7 +86,7 @@ impl Connector for Chatty {
     }
 
     async fn probe(&self, net: &Net) -> Result<WhoAmI, Fault> {
-        let answer = net.send(Call::get("/v1/account")).await?;
+        let answer = net.send(Call::get("/v1/customers").query("limit", "1")).await?;
         Ok(WhoAmI { account: answer.status().to_string() })
     }
 }

@@ -152,14 +152,14 @@ async fn save_alert(store: &Store, connection_id: ConnectionId) -> String {
     open_alerts(store).await.expect("alerts can be read")[0].id.to_string()
 }
 
-/// A conflict about the name of an account, of which billing says something else.
+/// A conflict about the domain of an account, of which billing says something else.
 async fn save_conflict(store: &Store, connection: ConnectionId, account: &AccountRecord) -> String {
     let tx = store.begin().await.expect("a transaction begins");
     let record_id = account.id.to_string();
-    let agreed = json!(account.name);
+    let agreed = json!(account.domain);
     let mut state = FieldState::agreed(agreed.clone(), tx.now());
     let speaker = Speaker { connection, remote_id: "cus_ours".to_owned() };
-    let pushed = Pushed { value: json!("Ours Ltd"), remote_version: None, effect_key: "push:1".to_owned() };
+    let pushed = Pushed { value: json!("ours.example"), remote_version: None, effect_key: "push:1".to_owned() };
     state.note_pushed(&speaker, pushed, tx.now());
     let (id, reason) = (tx.new_id(), HeldReason::NeverAgreed);
     state.hold(id, reason);
@@ -167,11 +167,11 @@ async fn save_conflict(store: &Store, connection: ConnectionId, account: &Accoun
         id,
         entity: Entity::Account,
         record_id: record_id.clone(),
-        field: "name".to_owned(),
+        field: "domain".to_owned(),
         reason,
         status: ConflictStatus::Open,
         agreed,
-        voices: vec![ConflictVoice { speaker, value: json!("Ours Ltd"), observed_at: tx.now() }],
+        voices: vec![ConflictVoice { speaker, value: json!("ours.example"), observed_at: tx.now() }],
         resolution: None,
         note: None,
         closed_by: None,
@@ -180,19 +180,19 @@ async fn save_conflict(store: &Store, connection: ConnectionId, account: &Accoun
         closed_at: None,
     };
     tx.save_conflict(&conflict).await.expect("the conflict is saved");
-    let fields = [("name".to_owned(), state)].into();
+    let fields = [("domain".to_owned(), state)].into();
     tx.save_fields(Entity::Account, &record_id, &fields).await.expect("the fields are saved");
     tx.commit().await.expect("it commits");
     id.to_string()
 }
 
-async fn save_exchange(store: &Store, connection_id: ConnectionId) -> String {
+async fn save_exchange(store: &Store, connection_id: ConnectionId, (run, event): (&str, &str)) -> String {
     let header = |name: &str, value: &str| ExchangeHeader { name: name.to_owned(), value: value.to_owned() };
     let exchange = ExchangeRecord {
         id: store.new_id(),
         connection_id,
-        run_id: None,
-        inbound_event_id: None,
+        run_id: run.parse().ok(),
+        inbound_event_id: event.parse().ok(),
         effect_key: None,
         method: "GET".to_owned(),
         address: "https://api.stripe.example/v1/invoices/in_ours".to_owned(),
@@ -204,7 +204,7 @@ async fn save_exchange(store: &Store, connection_id: ConnectionId) -> String {
         request_bytes: 0,
         request_sha256: None,
         request_headers: vec![header("accept", "application/json")],
-        request_body: None,
+        request_body: Some("{}".to_owned()),
         answer_bytes: Some(2),
         answer_sha256: None,
         answer_headers: vec![header("content-type", "application/json")],
@@ -286,7 +286,7 @@ impl Graph {
         let conflict = save_conflict(store, billing, &accounts[0]).await;
         let ((subscription, webhook), (ended, _)) = (save_subscription(&app).await, save_subscription(&app).await);
         let gateway = crosstie_graphql::gateway(app.clone());
-        let exchange = save_exchange(store, billing).await;
+        let exchange = save_exchange(store, billing, (&run, &event)).await;
         let nodes = BTreeMap::from([
             ("Account", accounts[0].id.to_string()),
             ("Opportunity", ours.opportunity.to_string()),

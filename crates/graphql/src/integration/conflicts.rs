@@ -14,7 +14,7 @@ use crosstie_store::{
 
 use super::ConnectedSystem;
 use crate::{
-    access::{access, app, app_failed, financial, requires, sensitivity},
+    access::{access, app, app_failed, requires, sensitivity},
     contracts::{decided, read_id},
     edge::{Item, keyed, level},
     error::ApiError,
@@ -64,36 +64,29 @@ impl Conflict {
     }
 
     /// The agreed value when it was opened, as JSON.
-    #[graphql(directive = sensitivity::apply(Sensitivity::Financial))]
-    async fn agreed(&self, ctx: &Context<'_>) -> Result<Option<String>> {
-        shown(ctx, self.0.entity, &self.0.agreed)
+    async fn agreed(&self) -> Option<String> {
+        shown(&self.0.agreed)
     }
 
     /// What was decided, as JSON; null while nothing was.
-    #[graphql(directive = sensitivity::apply(Sensitivity::Financial))]
-    async fn resolution(&self, ctx: &Context<'_>) -> Result<Option<String>> {
-        let resolution = self.0.resolution.as_ref();
-        Ok(resolution.map(|value| shown(ctx, self.0.entity, value)).transpose()?.flatten())
+    async fn resolution(&self) -> Option<String> {
+        self.0.resolution.as_ref().and_then(shown)
     }
 
     /// What each system says.
     async fn voices(&self) -> Vec<ConflictingVoice> {
-        let entity = self.0.entity;
-        level(self.0.voices.clone()).map(|voice| ConflictingVoice { entity, voice }).collect()
+        level(self.0.voices.clone()).map(ConflictingVoice).collect()
     }
 }
 
-/// What a system says of a field of this kind of record: amounts of invoices are financial, and other fields may be.
-fn shown(ctx: &Context<'_>, entity: Entity, value: &serde_json::Value) -> Result<Option<String>> {
-    let text = (!value.is_null()).then(|| value.to_string());
-    if entity == Entity::Invoice { financial(ctx, text) } else { Ok(text) }
+/// A value as JSON; null when there is none. Conflicts are about accounts and opportunities, which hold nothing that is
+/// financial.
+fn shown(value: &serde_json::Value) -> Option<String> {
+    (!value.is_null()).then(|| value.to_string())
 }
 
 /// What one system says of the field.
-pub(crate) struct ConflictingVoice {
-    entity: Entity,
-    voice: Item<ConflictVoice>,
-}
+pub(crate) struct ConflictingVoice(Item<ConflictVoice>);
 
 /// What one system says of a field in conflict.
 #[Object(directive = sensitivity::apply(Sensitivity::Internal))]
@@ -101,7 +94,7 @@ impl ConflictingVoice {
     /// The system.
     async fn connection(&self, ctx: &Context<'_>) -> Result<Option<ConnectedSystem>> {
         let found = access(ctx, ConnectedSystem::PERMISSION)?;
-        let connection = self.voice.one(
+        let connection = self.0.one(
             "connection",
             |voice| Some(voice.speaker.connection),
             |ids| async move {
@@ -113,18 +106,17 @@ impl ConflictingVoice {
 
     /// The record's id there.
     async fn remote_id(&self) -> &str {
-        &self.voice.speaker.remote_id
+        &self.0.speaker.remote_id
     }
 
     /// What it says, as JSON; null when it holds nothing.
-    #[graphql(directive = sensitivity::apply(Sensitivity::Financial))]
-    async fn value(&self, ctx: &Context<'_>) -> Result<Option<String>> {
-        shown(ctx, self.entity, &self.voice.value)
+    async fn value(&self) -> Option<String> {
+        shown(&self.0.value)
     }
 
     /// When it was observed.
     async fn observed_at(&self) -> Instant {
-        self.voice.observed_at
+        self.0.observed_at
     }
 }
 
