@@ -12,7 +12,11 @@ use crosstie_domain::{
     pipeline::AccountClaim,
 };
 use crosstie_sdk::Secret;
-use crosstie_store::{Store, StoreError, delivery::milestones_by_ids, integration::ClaimedEffect};
+use crosstie_store::{
+    Store, StoreError,
+    delivery::milestones_by_ids,
+    integration::{ClaimedEffect, connections_by_ids},
+};
 use serde_json::{Value as Json, json};
 
 use crate::support::{
@@ -150,12 +154,12 @@ async fn nothing_of_the_hub_is_decided_by_a_system_that_is_only_observed() {
     on_each_database(async |database| {
         let graph = graph(database).await;
         let sold = &graph.sold[0];
-        let say = async |mode, remote_id: &str, claim: Claim, fields: Json| {
+        let say_by = async |connection, mode, remote_id: &str, claim: Claim, fields: Json| {
             let fields = serde_json::from_value(fields).expect("fields");
             let tx = graph.app.store().begin().await.expect("a transaction begins");
-            let arms = &[Arm::Billing];
+            let arms = if connection == graph.billing { &[Arm::Billing] } else { &[Arm::Crm] };
             let origin = Origin {
-                connection: graph.billing,
+                connection,
                 run: None,
                 event: None,
                 exchange: None,
@@ -169,6 +173,9 @@ async fn nothing_of_the_hub_is_decided_by_a_system_that_is_only_observed() {
                 Observation { remote_id, remote_version: None, asked_at, claim: &claim, fields: &fields, raw: "{}" };
             graph.app.ingest(&tx, origin, seen).await.expect("it is taken in");
             tx.commit().await.expect("it commits");
+        };
+        let say = async |mode, remote_id: &str, claim: Claim, fields: Json| {
+            say_by(graph.billing, mode, remote_id, claim, fields).await;
         };
         let paid = || {
             Claim::Invoice(InvoiceClaim {
@@ -198,7 +205,7 @@ async fn nothing_of_the_hub_is_decided_by_a_system_that_is_only_observed() {
             Claim::Account(AccountClaim { account: Some(ours), name: Some(name.to_owned()), ..AccountClaim::default() })
         };
         let name = |name: &str| json!({ "name": { "v": name, "p": "name" } });
-        let other = connection(graph.app.store(), "other").await;
+        let [other, crm] = [connection(graph.app.store(), "other").await, connection(graph.app.store(), "crm").await];
         let tx = graph.app.store().begin().await.expect("a transaction begins");
         let known = crosstie_store::integration::Identity {
             connection_id: other,
@@ -210,16 +217,19 @@ async fn nothing_of_the_hub_is_decided_by_a_system_that_is_only_observed() {
             last_seen_at: tx.now(),
         };
         tx.save_identity(&known).await.expect("linked");
+        let mut record = connections_by_ids(&tx, &RowScope::All, &[crm]).await.expect("read").remove(0);
+        record.arms = vec![Arm::Crm];
+        tx.save_connection(&record).await.expect("saved");
         tx.commit().await.expect("it commits");
         let shown = async || {
             let query = "query($id: ID!) { account(id: $id) { name } }";
             graph.data(AuthContext::system(), query, json!({ "id": ours })).await["account"]["name"].clone()
         };
-        say(ConnectionMode::Observe, "cus_1", named("OURS Ltd"), name("OURS Ltd")).await;
+        say_by(crm, ConnectionMode::Observe, "cus_1", named("OURS Ltd"), name("OURS Ltd")).await;
         assert_eq!(shown().await, "Ours");
         database.clock.advance(1);
-        say(ConnectionMode::Pull, "cus_1", named("OURS Inc"), name("OURS Inc")).await;
-        assert_eq!(shown().await, "OURS Inc", "it has a say from now on");
+        say_by(crm, ConnectionMode::Pull, "cus_1", named("OURS Ltd"), name("OURS Ltd")).await;
+        assert_eq!(shown().await, "OURS Ltd", "what it says counts from now on, also what it said before");
 
         switch(&graph, json!({ "mode": "OBSERVE" })).await;
         let drafted = graph.decide(AuthContext::system(), "createSow", "sow { id }", graph.draft(&graph.sold[0])).await;

@@ -76,6 +76,10 @@ impl App {
             let has_a_say = |field: &str| rules.of(spoken.entity, field)?.authority.rank(origin.arms);
             return Ok(spoken.said.into_iter().filter(|(field, _)| has_a_say(field).is_some()).collect());
         };
+        if !origin.mode.decides() {
+            // It is not heard before it has a say: what it says then must count as new. Lineage keeps what it says now.
+            return Ok(Values::new());
+        }
         let speakers = fields.values().flat_map(|state| state.voices.keys()).map(|speaker| speaker.connection);
         let ranks = Ranks::of(tx, speakers.chain([origin.connection])).await?;
         let mut decided = Values::new();
