@@ -155,8 +155,10 @@ async fn milestone_is_invoiced(client: &Client, trip: &mut Trip) -> Result<Strin
                  billingReference total { amount currency } } } } }";
     let order = until("the invoice", async || {
         let data = client.graphql(query, json!({ "id": trip.order })).await?;
-        let status = &data["serviceOrder"]["invoices"]["nodes"][0]["status"];
-        Ok((*status == json!("OPEN")).then(|| data["serviceOrder"].clone()))
+        // The order is read before its invoices: what commits between the two shows in the latter alone.
+        let order = &data["serviceOrder"];
+        let is_issued = order["invoices"]["nodes"][0]["status"] == json!("OPEN");
+        Ok((is_issued && order["status"] != json!("ACKED")).then(|| order.clone()))
     })
     .await?;
     let invoice = &order["invoices"]["nodes"][0];
