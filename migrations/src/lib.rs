@@ -7,6 +7,12 @@ mod m0005_secrets;
 mod m0006_exchanges;
 mod m0008_mapping;
 mod m0009_pushes;
+mod m0010_reading;
+mod m0012_budgets;
+mod m0013_replay;
+mod m0014_pressure;
+mod m0015_erasure;
+mod m0016_adoption;
 mod sql;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -26,6 +32,12 @@ impl MigratorTrait for Migrator {
             Box::new(m0006_exchanges::Migration),
             Box::new(m0008_mapping::Migration),
             Box::new(m0009_pushes::Migration),
+            Box::new(m0010_reading::Migration),
+            Box::new(m0012_budgets::Migration),
+            Box::new(m0013_replay::Migration),
+            Box::new(m0014_pressure::Migration),
+            Box::new(m0015_erasure::Migration),
+            Box::new(m0016_adoption::Migration),
         ]
     }
 }

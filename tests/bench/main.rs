@@ -16,7 +16,7 @@ use std::{sync::Arc, time::Instant};
 use crosstie::{config::Config, hub::Hub};
 use crosstie_app::{App, SystemClock};
 use crosstie_connectors::fakes::StripeFake;
-use crosstie_domain::{Clock, access::AuthContext, ids::ConnectionId};
+use crosstie_domain::{Clock, access::AuthContext, ids::ConnectionId, integration::InboundLimits};
 use crosstie_graphql::gateway::Envelope;
 use crosstie_sdk::{Delivery, HttpRequest, Method, ReqwestTransport, Secret, Transport, signature};
 use crosstie_store::{
@@ -93,7 +93,10 @@ async fn over_http(database: &str) -> f64 {
     let stripe = HostedVendor::start(fake, now, |_| std::time::Duration::ZERO).await;
     let text = format!("listen = \"127.0.0.1:0\"\n[database]\nurl = {database:?}\n");
     let mut config = Config::parse(&text, "the benchmark", |_| None).expect("the configuration is good");
-    config.connections = vec![stripe.connection("stripe", SECRET)];
+    let mut connection = stripe.connection("stripe", SECRET);
+    // What a connection takes in is limited by default to less than a hub can.
+    connection.inbound = InboundLimits { per_second: 1_000_000, burst: 1_000_000, backlog: 100_000_000 };
+    config.connections = vec![connection];
     let hub = Hub::start(config).await.expect("the hub starts");
     let url = format!("http://{}/webhooks/stripe", hub.address);
     let begin = Instant::now();

@@ -235,9 +235,11 @@ fn way_to(graph: &Graph, of: &str) -> (String, Vec<Json>, Permission) {
         "SourceField" => Some(("sources { fields { … } }", json!(["node", "sources", 0, "fields", 0]))),
         _ => None,
     };
-    let (node_type, selection, path) = match below_invoice(of) {
-        Some((selection, path)) => ("Invoice", selection, path),
-        None => (of, "…", json!(["node"])),
+    let (node_type, selection, path) = match (of, below_invoice(of)) {
+        (_, Some((selection, path))) => ("Invoice", selection, path),
+        ("InboundPayload", None) => ("InboundEvent", "payload { … }", json!(["node", "payload"])),
+        ("Correction", None) => ("Effect", "corrections { … }", json!(["node", "corrections", 0])),
+        _ => (of, "…", json!(["node"])),
     };
     let document = format!("{{ node(id: \"{}\") {{ ... on {node_type} {{ {selection} }} }} }}", graph.id_of(node_type));
     (document, path.as_array().expect("a path").clone(), permission_of(node_type))
@@ -259,8 +261,9 @@ fn at<'a>(data: &'a Json, path: &[Json]) -> &'a Json {
     })
 }
 
-/// Types that only a mutation leads to: their own tests show that their money is held back.
-const BEHIND_MUTATIONS: &[&str] = &["WaitingIntent", "MappingFieldDifference"];
+/// Types that only a mutation or a list of their own leads to: their own tests show that their money is held back.
+const BEHIND_MUTATIONS: &[&str] =
+    &["MappingFieldDifference", "AdoptionCandidate", "Adoption", "ConnectionDifference", "DifferenceTotal"];
 
 /// Edges that have no other end in the small organization.
 const LEADS_NOWHERE: &[(&str, &str)] = &[("Account", "mergedInto"), ("Opportunity", "mergedInto")];

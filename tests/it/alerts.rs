@@ -142,6 +142,7 @@ async fn engine(database: &Database, hubspot: &Arc<Mutex<HubspotFake>>) -> Arc<E
         webhook_secrets: vec![],
         arms: vec![],
         mode: ConnectionMode::TwoWay,
+        reading: crosstie_sync::ReadingOptions::default(),
     };
     let connections = Connections::set_up(&app, vec![setup]).await.expect("the connection is good");
     Engine::new(app, connections, "test".to_owned())

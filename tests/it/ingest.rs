@@ -7,7 +7,7 @@ use crosstie_domain::{
     billing::{InvoiceClaim, InvoiceStatus, ServiceOrderStatus},
     delivery::MilestoneBilling,
     ids::AccountId,
-    integration::{Arm, Claim, Entity},
+    integration::{Arm, Claim, ConnectionMode, Entity},
     pipeline::{AccountClaim, OpportunityClaim},
 };
 use crosstie_store::{
@@ -196,7 +196,7 @@ async fn an_order_counts_invoices_that_are_issued_at_the_same_time() {
                     total: Some(Money::new(100_000, Currency::USD)),
                     ..InvoiceClaim::default()
                 };
-                let system = System { app, connection, arms: vec![Arm::Billing] };
+                let system = System { app, connection, arms: vec![Arm::Billing], mode: ConnectionMode::TwoWay };
                 async move {
                     let (claim, fields) = (Claim::Invoice(claim), json!({ "native_status": "open" }));
                     system.say(Said { remote_id: &remote_id, version: None, asked_at: at, claim, fields }).await

@@ -205,6 +205,7 @@ async fn history_is_mapped_anew_after_a_mapping_fix_without_calling_the_vendor()
             webhook_secrets: vec![],
             arms: vec![],
             mode: ConnectionMode::TwoWay,
+            reading: crosstie_sync::ReadingOptions::default(),
         };
         let connections = Connections::set_up(&app, vec![setup]).await.expect("the connection is good");
         let engine = Engine::new(app.clone(), connections, "test".to_owned());

@@ -73,7 +73,7 @@ async fn what_is_asked_of_a_connection_that_does_not_send_waits_and_goes_out_in_
         let waiting = looked["switch"]["waitingEffects"].as_array().expect("effects");
         let keys: Vec<_> = waiting.iter().map(|effect| effect["key"].clone()).collect();
         assert_eq!(keys, [json!(format!("order:{first}")), json!(format!("order:{second}"))]);
-        let expected = json!({ "key": keys[0], "intent": "place_order", "recordId": first, "customer": "Ours",
+        let expected = json!({ "key": keys[0], "intent": "PLACE_ORDER", "recordId": first, "customer": "Ours",
                                "title": "More", "amount": { "amount": "10.00" } });
         assert_eq!(waiting[0], expected);
         assert!(claim(store).await.is_none(), "a look sends nothing");
@@ -283,7 +283,9 @@ async fn a_mode_is_switched_on_the_command_line() {
     let Some(binary) = Binary::find("the command line", &config) else { return };
     binary.done(&["migrate"]).await;
     let said = binary.done(&["connection", "mode", "books", "two-way", "--dry-run"]).await;
-    assert_eq!(said, "books: was observe, would be two-way; 0 effect(s) wait");
+    let expected = "books: was observe, would be two-way; 0 effect(s) wait\n  a switch to two-way would: send 0, push 0, \
+                    follow 0, hold as a conflict 0, leave 0";
+    assert_eq!(said, expected);
     let said = binary.done(&["connection", "mode", "books", "two-way", "--reason", "compared"]).await;
     assert_eq!(said, "books: was observe, is two-way; 0 effect(s) wait");
     assert!(binary.done(&["connection", "list"]).await.contains("  two-way  arms billing"));

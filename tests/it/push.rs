@@ -13,7 +13,7 @@ use crosstie_domain::{
     pipeline::{AccountClaim, OpportunityClaim},
 };
 use crosstie_store::{
-    integration::{ClaimedEffect, EffectOutcome, Identity, Pushes, identity},
+    integration::{ClaimedEffect, EffectOutcome, Identity, Pushes, fields_of, identity},
     pipeline::accounts_by_ids,
 };
 use serde_json::{Value as Json, json};
@@ -151,6 +151,30 @@ async fn a_decision_reaches_the_systems_that_were_overruled() {
         assert_eq!((effect.connection_id, update.remote_id.as_str()), (one.connection, "d1"));
         assert_eq!(update.changes["amount"]["minor"], 9_000);
         assert!(claimed(&other).await.is_none());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_systems_that_speak_of_a_record_at_once_neither_is_forgotten() {
+    on_each_database(async |database| {
+        let crm = System::new(database, "hubspot", &[Arm::Crm]).await;
+        let books = System::new(database, "books", &[Arm::Billing]).await;
+        let id: AccountId = id_of(&customer(&crm, database, None, ("Acme", "v0")).await);
+        customer(&books, database, Some(id), ("Acme", "v0")).await;
+        for round in 1..=25 {
+            let (theirs, version) = (format!("Acme {round}"), format!("v{round}"));
+            let ours = format!("Books {round}");
+            tokio::join!(
+                customer(&crm, database, None, (&theirs, &version)),
+                customer(&books, database, Some(id), (&ours, &version)),
+            );
+            assert_eq!(name(&crm, id).await, theirs);
+            let kept = fields_of(crm.store(), &RowScope::All, &[id.to_string()]).await.expect("read").remove(0).1;
+            let mut voices: Vec<&Json> = kept["name"].voices.values().map(|voice| &voice.value).collect();
+            voices.sort_by_key(|voice| voice.to_string());
+            assert_eq!((&kept["name"].base, voices), (&json!(theirs), vec![&json!(theirs), &json!(ours)]), "{round}");
+        }
     })
     .await;
 }

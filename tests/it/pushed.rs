@@ -6,16 +6,13 @@ use crosstie_app::SystemClock;
 use crosstie_connectors::fakes::HubspotFake;
 use crosstie_domain::{
     Clock, Instant,
-    integration::{EffectKey, Entity, Intent, UpdateRecord},
+    integration::{EffectKey, EffectStatus, Entity, Intent, UpdateRecord},
 };
 use crosstie_sdk::{FakeVendor, HttpRequest, Method, Secret};
-use crosstie_store::{
-    EffectRequest,
-    integration::{EffectStatus, effects},
-};
+use crosstie_store::EffectRequest;
 use serde_json::{Value as Json, json};
 
-use crate::support::{Database, HostedVendor, RunningHub, on_each_database, until};
+use crate::support::{Database, HostedVendor, RunningHub, effects, on_each_database, until};
 
 const COMPANIES: &str = "/crm/v3/objects/companies";
 
@@ -79,7 +76,7 @@ impl Scene {
     /// How a push ended, with its code when it was refused.
     async fn end_of(&self, key: &EffectKey) -> (EffectStatus, Option<String>) {
         until("the end of a push", async || {
-            let all = effects(self.hub.hub.app.store(), None, 100).await.expect("they can be read");
+            let all = effects(self.hub.hub.app.store()).await;
             let effect = all.into_iter().find(|effect| effect.key == key.as_str()).expect("it is in the ledger");
             let ended = matches!(effect.status, EffectStatus::Done | EffectStatus::Rejected);
             ended.then_some((effect.status, effect.error_code))

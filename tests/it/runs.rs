@@ -22,7 +22,7 @@ use crosstie_store::{
     integration::{ParkedColumn, RunColumn, parked_rows, sync_runs},
     pipeline::{OpportunityColumn, opportunities},
 };
-use crosstie_sync::{ConnectionSetup, Connections, Engine};
+use crosstie_sync::{ConnectionSetup, Connections, Engine, ReadingOptions};
 use sea_orm::ConnectionTrait;
 use serde_json::{Value as Json, json};
 
@@ -49,6 +49,7 @@ async fn scene(database: &Database, base_url: Option<String>, transport: Arc<dyn
         webhook_secrets: vec![],
         arms: vec![],
         mode: ConnectionMode::TwoWay,
+        reading: ReadingOptions::default(),
     };
     let connections = Connections::set_up(&app, vec![setup]).await.expect("the connection is good");
     let engine = Engine::new(app.clone(), connections, "test".to_owned());
@@ -149,6 +150,7 @@ async fn a_run_that_the_vendor_fails_says_why_and_when_it_is_tried_again_and_the
         assert_eq!((run.status, run.error_code.as_deref()), (RunStatus::Failed, Some("THROTTLED")));
         assert_eq!(wait(&run), 42_000, "as the vendor says");
 
+        database.clock.advance(42_000);
         fail(HttpResponse::empty(401));
         let run = scene.pull().await;
         assert_eq!((run.status, run.error_code.as_deref()), (RunStatus::Failed, Some("NEEDS_REAUTH")));

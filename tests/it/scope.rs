@@ -204,12 +204,12 @@ async fn changes_of_other_accounts_are_not_heard() {
             let change = json!({ "eventId": place, "recordId": id, "node": { "id": id } });
             assert_eq!(result, json!({ "data": { "entityChanged": change } }));
         };
-        expect(&mut all, "2", &hidden).await;
-        expect(&mut all, "3", &heard).await;
-        expect(&mut hers, "3", &heard).await;
+        expect(&mut all, "3", &hidden).await;
+        expect(&mut all, "4", &heard).await;
+        expect(&mut hers, "4", &heard).await;
         let (hidden, heard) = (draft(theirs).await, draft(ours).await);
-        expect(&mut all, "4", &hidden).await;
-        expect(&mut hers, "5", &heard).await;
+        expect(&mut all, "5", &hidden).await;
+        expect(&mut hers, "6", &heard).await;
     })
     .await;
 }

@@ -10,9 +10,9 @@ use crosstie_sdk::{
     signature::{self, Encoding, Part},
 };
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
-use crate::support::{Database, HostedVendor, RunningHub, header, on_each_database};
+use crate::support::{Database, HostedVendor, RunningHub, header, on_each_database, until};
 
 const SECRET: &str = "whsec_test";
 const PATH: &str = "/webhooks/stripe";
@@ -35,17 +35,23 @@ async fn scene(database: &Database) -> Scene {
 }
 
 impl Scene {
-    /// The delivery that a new customer sets off, signed at that moment.
-    fn delivery(&self, at: Instant) -> HttpRequest {
+    /// What an operator does at Stripe at that moment; the object that came of it.
+    fn operate(&self, path: &str, form: &str, at: Instant) -> Json {
         let headers = vec![
             ("authorization".to_owned(), "Bearer operator".to_owned()),
             ("content-type".to_owned(), "application/x-www-form-urlencoded".to_owned()),
         ];
-        let url = "https://stripe.example/v1/customers".to_owned();
-        let request = HttpRequest { method: Method::Post, url, headers, body: b"name=Acme".to_vec() };
-        let mut vendor = self.stripe.vendor();
-        assert_eq!(vendor.respond(&request, at).status, 200);
-        vendor.take_deliveries().pop().expect("a new customer is announced")
+        let url = format!("https://stripe.example/v1/{path}");
+        let request = HttpRequest { method: Method::Post, url, headers, body: form.into() };
+        let answer = self.stripe.vendor().respond(&request, at);
+        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+        serde_json::from_slice(&answer.body).expect("JSON")
+    }
+
+    /// The delivery that a new customer sets off, signed at that moment.
+    fn delivery(&self, at: Instant) -> HttpRequest {
+        self.operate("customers", "name=Acme", at);
+        self.stripe.vendor().take_deliveries().pop().expect("a new customer is announced")
     }
 
     async fn deliver(&self, path: &str, delivery: &HttpRequest) -> HttpResponse {
@@ -76,7 +82,7 @@ fn key_of(delivery: &HttpRequest) -> Json {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_good_delivery_is_in_the_database_when_it_is_acknowledged_and_counts_once() {
+async fn promise_1_durable_before_2xx_a_good_delivery_is_in_the_database_when_it_is_acknowledged() {
     on_each_database(async |database| {
         let scene = scene(database).await;
         let delivery = scene.delivery(now());
@@ -97,7 +103,7 @@ async fn a_good_delivery_is_in_the_database_when_it_is_acknowledged_and_counts_o
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_believed_is_refused_with_one_answer_and_not_kept() {
+async fn promise_2_fail_closed_what_is_not_believed_is_refused_with_one_answer_and_not_kept() {
     on_each_database(async |database| {
         let scene = scene(database).await;
         let good = scene.delivery(now());
@@ -219,7 +225,7 @@ impl NoWrites {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_the_database_takes_no_writes_nothing_is_acknowledged() {
+async fn promise_1_durable_before_2xx_while_the_database_takes_no_writes_nothing_is_acknowledged() {
     on_each_database(async |database| {
         let scene = scene(database).await;
         let delivery = scene.delivery(now());
@@ -231,6 +237,38 @@ async fn while_the_database_takes_no_writes_nothing_is_acknowledged() {
         assert_eq!(scene.events().await, Vec::<Json>::new());
         assert_eq!(scene.deliver(PATH, &delivery).await.status, 200, "the sender comes again");
         assert_eq!(scene.events().await.len(), 1);
+        scene.hub.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promise_5_nudge_then_read_an_event_that_lies_about_money_changes_nothing() {
+    on_each_database(async |database| {
+        let scene = scene(database).await;
+        let customer = scene.operate("customers", "name=Acme", now())["id"].clone();
+        let of_customer = format!("customer={}", customer.as_str().expect("an id"));
+        let invoice = scene.operate("invoices", &of_customer, now())["id"].clone();
+        let id = invoice.as_str().expect("an id");
+        scene.operate("invoiceitems", &format!("{of_customer}&invoice={id}&amount=30000&currency=usd"), now());
+        scene.operate(&format!("invoices/{id}/finalize"), "", now());
+        // What the deliveries above say is left out: the one below is all that the hub hears.
+        scene.stripe.vendor().take_deliveries();
+        let paid = json!({
+            "id": "evt_lie", "object": "event", "type": "invoice.paid", "created": now().micros() / 1_000_000,
+            "data": { "object": {
+                "id": id, "object": "invoice", "customer": customer, "currency": "usd", "status": "paid", "total": 1,
+                "amount_paid": 1, "amount_due": 1, "amount_remaining": 0,
+            } },
+        });
+        assert_eq!(scene.deliver(PATH, &signed(paid.to_string().into())).await.status, 200);
+        until("the event is done with", async || {
+            scene.events().await.iter().any(|event| event["status"] == "PROCESSED").then_some(())
+        })
+        .await;
+        let invoices = scene.hub.ask("{ invoices(first: 5) { nodes { status total { amount } } } }").await;
+        let as_read = json!([{ "status": "OPEN", "total": { "amount": "300.00" } }]);
+        assert_eq!(invoices["invoices"]["nodes"], as_read);
         scene.hub.stop().await;
     })
     .await;

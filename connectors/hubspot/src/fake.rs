@@ -1,22 +1,19 @@
 //! HubSpot's stand-in.
 
+mod merging;
 mod search;
+mod telling;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use crosstie_sdk::{
-    Delivery, FakeVendor, HttpRequest, HttpResponse, Method, Secret,
+    FakeVendor, HttpRequest, HttpResponse, Method, Secret,
     domain::{CivilDate, Instant},
-    signature::{self, Encoding},
 };
 use serde_json::{Map, Value, json};
 
 use self::search::{compare, filter_groups, sort_of};
-use crate::{
-    mapping::instant,
-    webhook::{SIGNATURE_HEADER, SIGNED, TIMESTAMP_HEADER},
-    wire::id_text,
-};
+use crate::{mapping::instant, wire::id_text};
 
 /// A stand-in for a HubSpot account: deals, companies, their associations, search, and webhooks.
 ///
@@ -28,6 +25,8 @@ pub struct HubspotFake {
     portal: u64,
     deals: BTreeMap<i64, Object>,
     companies: BTreeMap<i64, Object>,
+    /// What was merged, and into what.
+    merged: BTreeMap<i64, i64>,
     last_object_id: i64,
     last_event_id: i64,
     deliveries: Vec<HttpRequest>,
@@ -84,6 +83,7 @@ impl HubspotFake {
             portal,
             deals: BTreeMap::new(),
             companies: BTreeMap::new(),
+            merged: BTreeMap::new(),
             last_object_id: 0,
             last_event_id: 0,
             deliveries: Vec::new(),
@@ -145,6 +145,7 @@ impl HubspotFake {
             (Method::Get, ["crm", "v3", "objects", kind]) => self.list(Kind::of(kind)?, request),
             (Method::Post, ["crm", "v3", "objects", kind]) => self.create(Kind::of(kind)?, request, now),
             (Method::Post, ["crm", "v3", "objects", kind, "search"]) => self.search(Kind::of(kind)?, request),
+            (Method::Post, ["crm", "v3", "objects", kind, "merge"]) => self.merge(Kind::of(kind)?, request, now),
             (Method::Get, ["crm", "v3", "objects", kind, id]) => self.one(Kind::of(kind)?, id, request),
             (Method::Patch, ["crm", "v3", "objects", kind, id]) => self.update(Kind::of(kind)?, id, request, now),
             (Method::Delete, ["crm", "v3", "objects", kind, id]) => self.archive(Kind::of(kind)?, id, now),
@@ -175,7 +176,11 @@ impl HubspotFake {
     }
 
     fn one(&self, kind: Kind, id: &str, request: &HttpRequest) -> Outcome {
-        let (id, object) = self.find(kind, id)?;
+        let merged = id.parse().ok().and_then(|id| self.merged.get(&id));
+        let (id, object) = match merged {
+            Some(into) => self.find(kind, &into.to_string())?,
+            None => self.find(kind, id)?,
+        };
         let mut row = object.row(id, &property_names(request));
         let asks_companies = request.query().iter().any(|(name, value)| {
             name == "associations" && value.split(',').any(|kind| kind.eq_ignore_ascii_case("companies"))
@@ -339,45 +344,6 @@ impl HubspotFake {
             companies.insert(company, types);
         }
         Ok(companies)
-    }
-
-    /// Queues the delivery that a write sets off: one event, or one for each property that was changed.
-    fn announce(&mut self, kind: Kind, what: &str, id: i64, changes: &[(String, Option<String>)], now: Instant) {
-        let Some(url) = self.webhook_url.clone() else { return };
-        let subject = if kind == Kind::Deal { "deal" } else { "company" };
-        let mut event = || {
-            json!({
-                "eventId": next(&mut self.last_event_id, now),
-                "subscriptionId": 1,
-                "portalId": self.portal,
-                "appId": 1,
-                "occurredAt": epoch_ms(now),
-                "subscriptionType": format!("{subject}.{what}"),
-                "attemptNumber": 0,
-                "objectId": id,
-                "changeSource": "INTEGRATION",
-            })
-        };
-        let mut events: Vec<Value> = Vec::new();
-        for (name, value) in changes {
-            let mut event = event();
-            event["propertyName"] = json!(name);
-            event["propertyValue"] = json!(value.clone().unwrap_or_default());
-            events.push(event);
-        }
-        if events.is_empty() {
-            events.push(event());
-        }
-        let body = json!(events).to_string().into_bytes();
-        let unsigned = Delivery { method: "POST".to_owned(), url: url.clone(), headers: Vec::new(), body };
-        let written_at = epoch_ms(now).to_string();
-        let value = signature::sign(SIGNED, Encoding::Base64, &unsigned, &written_at, &self.client_secret);
-        let headers = vec![
-            ("content-type".to_owned(), "application/json".to_owned()),
-            (SIGNATURE_HEADER.to_owned(), value),
-            (TIMESTAMP_HEADER.to_owned(), written_at),
-        ];
-        self.deliveries.push(HttpRequest { method: Method::Post, url, headers, body: unsigned.body });
     }
 
     fn objects(&self, kind: Kind) -> &BTreeMap<i64, Object> {

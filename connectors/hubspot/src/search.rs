@@ -162,8 +162,8 @@ pub(crate) async fn read_one(
     let row: Value = net.send(call).await?.json_or(refusal::explain)?;
     match row.get("id").and_then(id_text) {
         Some(id) if id == remote_id => Ok(row),
-        // A record that was merged into another answers with the other, which has its own id and its own events.
-        Some(_) => Err(Fault::Gone),
+        // A record that was merged into another answers with the other, under that one's id.
+        Some(into) => Err(Fault::Merged { into }),
         None => Err(Fault::Shape { path: "$.id".to_owned(), why: "missing".to_owned() }),
     }
 }

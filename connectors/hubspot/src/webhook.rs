@@ -31,6 +31,10 @@ impl Inbound for Webhook {
         }
     }
 
+    fn says_deleted(&self, event_type: &str) -> bool {
+        event_type.split_once('.').is_some_and(|(_, what)| matches!(what, "deletion" | "privacyDeletion"))
+    }
+
     fn split(&self, delivery: Verified<'_>) -> Result<Vec<Nudge>, Malformed> {
         let events: Vec<Event> = serde_json::from_slice(delivery.body())
             .map_err(|error| Malformed(format!("no array of events: {error}")))?;

@@ -53,6 +53,7 @@ fn wanted(request: &WriteRequest) -> Result<&UpdateRecord, Fault> {
 fn key<R: Reader>(reader: &R, row: Value) -> Result<RowKey, Fault> {
     match Row::read_one(row)? {
         Row::Ok { wire, .. } => Ok(reader.key(&wire)),
+        Row::Gone { .. } => Err(Fault::Gone),
         Row::Bad { why, .. } => Err(Fault::Shape { path: "$".to_owned(), why }),
     }
 }

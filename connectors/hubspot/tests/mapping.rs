@@ -24,7 +24,7 @@ fn map(entity: Entity, settings: Value, row: Value) -> MappedRow {
 fn observed(entity: Entity, settings: Value, row: Value) -> Observed {
     match map(entity, settings, row) {
         MappedRow::Good(observed) => *observed,
-        bad @ MappedRow::Bad { .. } => panic!("{bad:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -142,7 +142,7 @@ fn a_retyped_property_parks_its_row_alone() {
         MappedRow::Bad { remote_id, code, .. } => {
             assert_eq!((remote_id.as_deref(), code.as_str()), (Some("21478336514"), "UNREADABLE_ROW"));
         }
-        good @ MappedRow::Good(_) => panic!("{good:?}"),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -15,4 +15,5 @@ pub fn connector(id: &str) -> Option<&'static dyn Connector> {
 pub mod fakes {
     pub use crosstie_hubspot::HubspotFake;
     pub use crosstie_stripe::StripeFake;
+    pub use crosstie_tryton::TrytonFake;
 }

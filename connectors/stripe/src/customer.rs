@@ -32,7 +32,11 @@ impl Reader for Customers {
         RowKey { remote_id: wire.id.clone(), version: Some(mapping::customer_version(wire)) }
     }
 
+    fn is_gone(&self, wire: &Customer) -> bool {
+        wire.deleted
+    }
+
     fn map(&self, wire: &Customer, _settings: &Settings, bag: &mut Bag) -> Result<Claim, Unmappable> {
-        mapping::customer(wire, bag).map(Claim::Account)
+        Ok(Claim::Account(mapping::customer(wire, bag)))
     }
 }

@@ -48,7 +48,11 @@ impl Reader for Invoices {
         RowKey { remote_id: wire.id.clone(), version: Some(mapping::invoice_version(wire)) }
     }
 
+    fn is_gone(&self, wire: &Invoice) -> bool {
+        wire.deleted || wire.status.as_deref() == Some("deleted")
+    }
+
     fn map(&self, wire: &Invoice, _settings: &Settings, bag: &mut Bag) -> Result<Claim, Unmappable> {
-        mapping::invoice(wire, bag).map(Claim::Invoice)
+        Ok(Claim::Invoice(mapping::invoice(wire, bag)))
     }
 }

@@ -34,7 +34,7 @@ const FEED: Order = Order::Feed { overlap_seconds: 300, retention_seconds: 30 * 
 static DESCRIPTOR: Descriptor = Descriptor {
     id: "stripe",
     name: "Stripe",
-    version: env!("CARGO_PKG_VERSION"),
+    version: "1.1.0",
     arms: &[Arm::Billing],
     auth: &[AuthMode::Bearer],
     default_base_url: Some("https://api.stripe.com"),

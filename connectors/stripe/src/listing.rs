@@ -1,6 +1,6 @@
 //! Windows over customers and invoices: the first lists everything, later ones follow the feed of events.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use crosstie_sdk::{Answer, Ask, Call, Fault, More, Net, Page, Row};
 use serde::de::DeserializeOwned;
@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     api,
+    webhook::is_deletion,
     wire::{Event, List},
 };
 
@@ -53,22 +54,32 @@ impl Collection {
     }
 
     /// Reads each object that events tell of, once. An event holds the object as it was then, and events come in any
-    /// order: what counts is what Stripe says now. An object that is gone has nothing to say.
+    /// order: what counts is what Stripe says now. Of an object that is gone an event about that says so.
     async fn reread<W: DeserializeOwned>(&self, net: &Net, events: Vec<Value>) -> Result<Vec<Row<W>>, Fault> {
-        let mut seen = BTreeSet::new();
+        let mut missing: BTreeMap<String, bool> = BTreeMap::new();
         let mut rows = Vec::new();
         for raw in events {
-            let event = serde_json::from_value::<Event>(raw.clone()).map_err(|error| error.to_string());
-            let id = event.and_then(|event| event.object_id().map(str::to_owned).ok_or("no data.object.id".to_owned()));
-            match id {
-                Ok(id) => {
-                    if seen.insert(id.clone())
-                        && let Some(object) = api::fetch(net, self.name, &id).await?
-                    {
-                        rows.push(Row::read(object));
-                    }
+            let event = match serde_json::from_value::<Event>(raw.clone()) {
+                Ok(event) => event,
+                Err(error) => {
+                    rows.push(Row::Bad { raw, why: error.to_string() });
+                    continue;
                 }
-                Err(why) => rows.push(Row::Bad { raw, why }),
+            };
+            let Some(id) = event.object_id().map(str::to_owned) else {
+                rows.push(Row::Bad { raw, why: "no data.object.id".to_owned() });
+                continue;
+            };
+            if !missing.contains_key(&id) {
+                let object = api::fetch(net, self.name, &id).await?;
+                missing.insert(id.clone(), object.is_none());
+                rows.extend(object.map(Row::read));
+            }
+            if is_deletion(&event.kind)
+                && let Some(is_missing) = missing.get_mut(&id).filter(|is_missing| **is_missing)
+            {
+                *is_missing = false;
+                rows.push(Row::Gone { remote_id: id, raw });
             }
         }
         Ok(rows)

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use crosstie_sdk::{
-    Bag, Fault, Unmappable,
+    Bag, Fault,
     domain::{
         CivilDate, Currency, Money,
         billing::{InvoiceClaim, InvoiceLineClaim, InvoiceStatus},
@@ -14,10 +14,7 @@ use crosstie_sdk::{
 
 use crate::wire::{Customer, Invoice, Line};
 
-pub(crate) fn customer(wire: &Customer, bag: &mut Bag) -> Result<AccountClaim, Unmappable> {
-    if wire.deleted {
-        return Err(deleted(&wire.id));
-    }
+pub(crate) fn customer(wire: &Customer, bag: &mut Bag) -> AccountClaim {
     let (path, name) = match (filled(&wire.name), filled(&wire.email)) {
         (Some(name), _) => ("name", name.to_owned()),
         (None, Some(email)) => ("email", email.to_owned()),
@@ -25,23 +22,20 @@ pub(crate) fn customer(wire: &Customer, bag: &mut Bag) -> Result<AccountClaim, U
     };
     let ours = wire.metadata.as_ref().and_then(|metadata| metadata.get("crosstie_account"));
     let ours = ours.map(|text| text.parse::<AccountId>()).transpose();
-    Ok(AccountClaim {
+    AccountClaim {
         account: bag.take("account", "metadata.crosstie_account", ours),
         name: bag.text("name", path, Some(&name)),
         domain: None,
         billing_email: bag.text("billing_email", "email", wire.email.as_deref()),
-    })
+    }
 }
 
-pub(crate) fn invoice(wire: &Invoice, bag: &mut Bag) -> Result<InvoiceClaim, Unmappable> {
-    if wire.deleted || wire.status.as_deref() == Some("deleted") {
-        return Err(deleted(&wire.id));
-    }
+pub(crate) fn invoice(wire: &Invoice, bag: &mut Bag) -> InvoiceClaim {
     let ours = wire.metadata.as_ref().and_then(|metadata| metadata.get("crosstie_invoice"));
     let ours = ours.map(|text| text.parse::<InvoiceId>()).transpose();
     let money = |amount: Option<i64>| amount.map(|amount| money(amount, wire.currency.as_deref())).transpose();
     let finalized_at = wire.status_transitions.as_ref().and_then(|transitions| transitions.finalized_at);
-    Ok(InvoiceClaim {
+    InvoiceClaim {
         invoice: bag.take("invoice", "metadata.crosstie_invoice", ours),
         customer: bag.text("customer", "customer", wire.customer.as_ref().map(|customer| customer.id())),
         number: bag.text("number", "number", wire.number.as_deref()),
@@ -51,6 +45,9 @@ pub(crate) fn invoice(wire: &Invoice, bag: &mut Bag) -> Result<InvoiceClaim, Unm
         amount_paid: bag.take("amount_paid", "amount_paid", money(wire.amount_paid)),
         issued_on: bag.take("issued_on", "status_transitions.finalized_at", finalized_at.map(utc_day).transpose()),
         due_on: bag.take("due_on", "due_date", wire.due_date.map(utc_day).transpose()),
+        net: bag.take("net", "total", money(net(wire))),
+        reference: reference(wire, bag),
+        title: bag.text("title", "description", wire.description.as_deref()),
         lines: match &wire.lines {
             Some(lines) if !lines.has_more => {
                 let lines: Result<Vec<_>, _> =
@@ -60,7 +57,28 @@ pub(crate) fn invoice(wire: &Invoice, bag: &mut Bag) -> Result<InvoiceClaim, Unm
             // A part of the lines would look like the whole.
             _ => None,
         },
-    })
+    }
+}
+
+/// The total without what Stripe says is tax.
+fn net(wire: &Invoice) -> Option<i64> {
+    wire.total.and_then(|total| total.checked_sub(wire.tax.unwrap_or(0)))
+}
+
+/// The customer's order number: Stripe has no field for it, so merchants keep it in the metadata or show it as a custom
+/// field.
+fn reference(wire: &Invoice, bag: &mut Bag) -> Option<String> {
+    let known = |name: &str| {
+        let bare: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+        ["po", "ponumber", "purchaseorder", "purchaseordernumber", "ordernumber"]
+            .contains(&bare.to_ascii_lowercase().as_str())
+    };
+    let shown = wire.custom_fields.iter().flatten().find(|field| known(&field.name));
+    if let Some(field) = shown {
+        return bag.text("reference", "custom_fields", Some(&field.value));
+    }
+    let kept = wire.metadata.iter().flatten().find(|(name, _)| known(name));
+    bag.text("reference", "metadata", kept.map(|(_, value)| value.as_str()))
 }
 
 /// Stripe has no time of last change, so the version is made of what is mapped. Lines are told apart by amount and
@@ -80,6 +98,9 @@ pub(crate) fn invoice_version(wire: &Invoice) -> String {
         number(wire.status_transitions.as_ref().and_then(|transitions| transitions.finalized_at)),
         number(wire.due_date),
         ours.cloned().unwrap_or_default(),
+        number(wire.tax),
+        wire.description.clone().unwrap_or_default(),
+        reference(wire, &mut Bag::default()).unwrap_or_default(),
         lines.collect::<Vec<_>>().join(","),
     ]
     .join("/")
@@ -155,10 +176,6 @@ fn utc_day(seconds: i64) -> Result<CivilDate, String> {
 
 fn filled(text: &Option<String>) -> Option<&str> {
     text.as_deref().map(str::trim).filter(|text| !text.is_empty())
-}
-
-fn deleted(id: &str) -> Unmappable {
-    Unmappable { code: Unmappable::DELETED, why: format!("{id} was deleted at Stripe") }
 }
 
 #[cfg(test)]

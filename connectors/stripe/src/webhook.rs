@@ -29,6 +29,10 @@ impl Inbound for StripeWebhooks {
         Acknowledgment { status: 200 }
     }
 
+    fn says_deleted(&self, event_type: &str) -> bool {
+        is_deletion(event_type)
+    }
+
     fn split(&self, delivery: Verified<'_>) -> Result<Vec<Nudge>, Malformed> {
         let event: Event = serde_json::from_slice(delivery.body()).map_err(|error| Malformed(error.to_string()))?;
         if event.id.is_empty() {
@@ -45,4 +49,9 @@ impl Inbound for StripeWebhooks {
             event.created.and_then(|seconds| seconds.checked_mul(1_000_000)).and_then(Instant::from_micros);
         Ok(vec![Nudge { dedupe_key: event.id, event_type: event.kind, target, occurred_at }])
     }
+}
+
+/// Whether an event of this kind says that its object is gone.
+pub(crate) fn is_deletion(event_type: &str) -> bool {
+    event_type.ends_with(".deleted")
 }

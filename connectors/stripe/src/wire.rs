@@ -44,11 +44,22 @@ pub(crate) struct Invoice {
     pub(crate) number: Option<String>,
     pub(crate) status: Option<String>,
     pub(crate) total: Option<i64>,
+    /// The part of the total that is tax; null where nothing is taxed.
+    pub(crate) tax: Option<i64>,
+    pub(crate) description: Option<String>,
+    pub(crate) custom_fields: Option<Vec<CustomField>>,
     pub(crate) amount_paid: Option<i64>,
     pub(crate) due_date: Option<i64>,
     pub(crate) status_transitions: Option<StatusTransitions>,
     pub(crate) lines: Option<List<Line>>,
     pub(crate) metadata: Option<BTreeMap<String, String>>,
+}
+
+/// A line of text that the merchant puts at the head of an invoice.
+#[derive(Debug, Deserialize)]
+pub(crate) struct CustomField {
+    pub(crate) name: String,
+    pub(crate) value: String,
 }
 
 #[derive(Debug, Deserialize)]

@@ -214,7 +214,7 @@ fn order_written(product: Product, customer: Option<String>) -> Written {
 }
 
 fn invoice_written(invoice: Invoice, customer: String) -> Written {
-    let claim = mapping::invoice(&invoice, &mut Bag::default()).ok().map(Claim::Invoice);
+    let claim = Some(Claim::Invoice(mapping::invoice(&invoice, &mut Bag::default())));
     let remote_version = Some(mapping::invoice_version(&invoice));
     Written { remote_id: invoice.id, remote_version, customer_remote_id: Some(customer), claim }
 }

@@ -9,15 +9,17 @@ use crosstie_sdk::{
     },
 };
 
+use serde_json::{Value, json};
+
 use crate::{
     mapping,
     paging::{self, Listing},
     rest::{Rest, number},
-    wire::Party,
+    wire::{self, Party},
 };
 
 pub(crate) const MODEL: &str = "party.party";
-const FIELDS: &[&str] = &["code", "name", "website", "email"];
+const FIELDS: &[&str] = &["code", "name", "website", "email", "active"];
 
 /// Reads parties.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +34,7 @@ impl Reader for AccountReader {
     }
 
     async fn page(&self, net: &Net, ask: &Ask) -> Result<Page<Party>, Fault> {
-        paging::page(net, ask, Listing { model: MODEL, fields: FIELDS, domain: Vec::new() }).await
+        paging::page(net, ask, Listing { model: MODEL, fields: FIELDS, domain: used_or_not() }).await
     }
 
     async fn one(&self, net: &Net, remote_id: &str) -> Result<Row<Party>, Fault> {
@@ -44,6 +46,10 @@ impl Reader for AccountReader {
         mapping::key(wire.stamp)
     }
 
+    fn is_gone(&self, wire: &Party) -> bool {
+        matches!(wire::value(&wire.active), Ok(Some(false)))
+    }
+
     fn map(&self, wire: &Party, _settings: &Settings, bag: &mut Bag) -> Result<Claim, Unmappable> {
         Ok(Claim::Account(AccountClaim {
             account: bag.take("account", "code", mapping::hub_account(&wire.code)),
@@ -52,4 +58,9 @@ impl Reader for AccountReader {
             billing_email: bag.take("billing_email", "email", mapping::text(&wire.email)),
         }))
     }
+}
+
+/// Tryton hides what is not in use, unless the domain speaks of it.
+fn used_or_not() -> Vec<Value> {
+    vec![json!(["active", "in", [true, false]])]
 }

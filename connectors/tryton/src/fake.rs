@@ -33,6 +33,7 @@ const REFERENCES: &[(&str, &str, &str)] = &[
     ("account.invoice", "currency", "currency.currency"),
     ("account.invoice", "lines", "account.invoice.line"),
     ("account.invoice", "lines_to_pay", "account.move.line"),
+    ("sale.sale", "currency", "currency.currency"),
     ("sale.sale", "lines", "sale.line"),
     ("party.party", "addresses", "party.address"),
     ("party.party", "contact_mechanisms", "party.contact_mechanism"),
@@ -187,6 +188,10 @@ impl TrytonFake {
             record.entry("state").or_insert_with(|| first.into());
             record.entry("company").or_insert_with(|| 1.into());
         }
+        if matches!(model, "sale.sale" | "account.invoice") {
+            let untaxed = json!(Decimal { decimal: total.clone() });
+            record.entry("untaxed_amount").or_insert(untaxed);
+        }
         if model == "account.invoice" {
             record.insert("total_amount".to_owned(), json!(Decimal { decimal: total }));
             record.insert("amount_to_pay".to_owned(), json!(Decimal { decimal: "0".to_owned() }));
@@ -266,7 +271,9 @@ impl TrytonFake {
         let (domain, order): (Value, Value) = (json_of("d")?, json_of("o")?);
         let size = given("s").and_then(|size| size.parse().ok()).unwrap_or(usize::MAX);
         let records = self.models.get(model).into_iter().flat_map(BTreeMap::values);
-        let mut found: Vec<&Record> = records.filter(|record| holds(&domain, record)).collect();
+        let asks_for_all = domain.to_string().contains("\"active\"");
+        let shown = |record: &&Record| asks_for_all || record.get("active") != Some(&json!(false));
+        let mut found: Vec<&Record> = records.filter(shown).filter(|record| holds(&domain, record)).collect();
         let columns: Vec<&str> = order.as_array()?.iter().filter_map(|part| part[0].as_str()).collect();
         found.sort_by(|a, b| {
             let differ = columns.iter().map(|column| compare(field(a, column), field(b, column)));
@@ -425,6 +432,11 @@ fn holds(domain: &Value, record: &Record) -> bool {
             let held = field(record, name);
             if operator == "=" {
                 return held == value;
+            }
+            if operator == "in" {
+                // What was never set is in use.
+                let held = if held.is_null() && name == "active" { &Value::Bool(true) } else { held };
+                return value.as_array().is_some_and(|values| values.contains(held));
             }
             let order = compare(held, value);
             let fits = match operator.as_str() {

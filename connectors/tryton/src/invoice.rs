@@ -25,6 +25,9 @@ const FIELDS: &[&str] = &[
     "party",
     "state",
     "currency.code",
+    "reference",
+    "description",
+    "untaxed_amount",
     "total_amount",
     "amount_to_pay",
     "invoice_date",
@@ -80,6 +83,9 @@ impl Reader for InvoiceReader {
             amount_paid: bag.take("amount_paid", "amount_to_pay", paid),
             issued_on: bag.take("issued_on", "invoice_date", mapping::day(&wire.invoice_date)),
             due_on: bag.take("due_on", "lines_to_pay.maturity_date", mapping::last_due(&wire.lines_to_pay)),
+            net: bag.take("net", "untaxed_amount", mapping::money(&wire.untaxed_amount, &wire.currency)),
+            reference: bag.take("reference", "reference", mapping::text(&wire.reference)),
+            title: bag.take("title", "description", mapping::text(&wire.description)),
             lines: bag.take("lines", "lines", mapping::lines(&wire.lines, &wire.currency)),
         }))
     }

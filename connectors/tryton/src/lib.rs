@@ -8,6 +8,7 @@ mod mapping;
 mod opportunity;
 mod paging;
 mod rest;
+mod sale;
 mod update;
 mod wire;
 mod writer;
@@ -28,8 +29,8 @@ use serde_json::{Value, json};
 
 pub use self::fake::TrytonFake;
 use self::{
-    account::AccountReader, invoice::InvoiceReader, opportunity::OpportunityReader, rest::Rest, wire::Named,
-    writer::TrytonWriter,
+    account::AccountReader, invoice::InvoiceReader, opportunity::OpportunityReader, rest::Rest, sale::SaleReader,
+    wire::Named, writer::TrytonWriter,
 };
 
 /// Tryton, as CRM, as billing, or as both.
@@ -43,7 +44,7 @@ const POLL_SECONDS: u32 = 30;
 static DESCRIPTOR: Descriptor = Descriptor {
     id: "tryton",
     name: "Tryton",
-    version: "1.0.0",
+    version: "1.1.0",
     arms: &[Arm::Crm, Arm::Billing],
     auth: &[AuthMode::Bearer],
     default_base_url: None,
@@ -53,12 +54,20 @@ static DESCRIPTOR: Descriptor = Descriptor {
             entity: Entity::Account,
             remote: account::MODEL,
             order: BY_CHANGE_TIME,
+            // A party that is not in use any more says so; one that was deleted is only missing.
             deletes: Deletes::SweepOnly,
             poll_seconds: POLL_SECONDS,
         },
         ReadEntity {
             entity: Entity::Opportunity,
             remote: opportunity::MODEL,
+            order: BY_CHANGE_TIME,
+            deletes: Deletes::SweepOnly,
+            poll_seconds: POLL_SECONDS,
+        },
+        ReadEntity {
+            entity: Entity::ServiceOrder,
+            remote: sale::MODEL,
             order: BY_CHANGE_TIME,
             deletes: Deletes::SweepOnly,
             poll_seconds: POLL_SECONDS,
@@ -75,7 +84,7 @@ static DESCRIPTOR: Descriptor = Descriptor {
         WriteEntity {
             intent: IntentKind::PlaceOrder,
             entity: Entity::ServiceOrder,
-            remote: "sale.sale",
+            remote: sale::MODEL,
             fields: &[],
             safety: WriteSafety::FindThenCreate,
         },
@@ -176,7 +185,7 @@ impl Connector for Tryton {
     }
 
     fn readers(&self) -> &[&dyn AnyReader] {
-        &[&AccountReader, &OpportunityReader, &InvoiceReader]
+        &[&AccountReader, &OpportunityReader, &SaleReader, &InvoiceReader]
     }
 
     fn writer(&self) -> Option<&dyn Writer> {

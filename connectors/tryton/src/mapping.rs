@@ -6,7 +6,8 @@ use crosstie_sdk::{
         CivilDate, Currency, Money,
         billing::InvoiceLineClaim,
         billing::InvoiceStatus,
-        ids::{AccountId, InvoiceId},
+        ids::{AccountId, InvoiceId, ServiceOrderId},
+        integration::adoption::DocumentState,
         money::UnknownCurrency,
         pipeline::OpportunityStage,
     },
@@ -113,6 +114,22 @@ pub(crate) fn lines(
 pub(crate) fn hub_invoice(comment: &Field<String>) -> Result<Option<InvoiceId>, String> {
     let comment = wire::value(comment)?.map_or("", String::as_str);
     Ok(comment.split_whitespace().find_map(|word| word.parse().ok()))
+}
+
+/// The hub's own id, when the reference is the key of the hub's order.
+pub(crate) fn hub_order(reference: &Field<String>) -> Result<Option<ServiceOrderId>, String> {
+    let key = wire::value(reference)?.and_then(|reference| reference.strip_prefix("order:"));
+    Ok(key.and_then(|id| id.parse().ok()))
+}
+
+/// How far a sale in this state has come.
+pub(crate) fn sale_state(state: &str) -> Option<DocumentState> {
+    match state {
+        "draft" | "quotation" => Some(DocumentState::Draft),
+        "confirmed" | "processing" | "done" => Some(DocumentState::Issued),
+        "cancelled" => Some(DocumentState::Canceled),
+        _ => None,
+    }
 }
 
 /// The hub's own id, when the code is one.

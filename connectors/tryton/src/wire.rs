@@ -155,6 +155,9 @@ pub(crate) struct Party {
     pub(crate) website: Field<String>,
     /// Its first e-mail address.
     pub(crate) email: Field<String>,
+    /// Whether it is in use; a party that is not is hidden from lists that do not ask for it.
+    #[serde(default)]
+    pub(crate) active: Field<bool>,
 }
 
 /// `sale.opportunity`.
@@ -198,6 +201,15 @@ pub(crate) struct Invoice {
     pub(crate) state: Field<String>,
     /// Currency of its amounts.
     pub(crate) currency: Field<Currency>,
+    /// What the customer calls it; the hub's key on those that the hub made.
+    #[serde(default)]
+    pub(crate) reference: Field<String>,
+    /// What it is about.
+    #[serde(default)]
+    pub(crate) description: Field<String>,
+    /// Total without taxes.
+    #[serde(default)]
+    pub(crate) untaxed_amount: Field<Decimal>,
     /// Total with taxes.
     pub(crate) total_amount: Field<Decimal>,
     /// What is still to be paid; nothing before it is posted.
@@ -208,6 +220,30 @@ pub(crate) struct Invoice {
     pub(crate) lines_to_pay: Field<Vec<Due>>,
     /// Its lines.
     pub(crate) lines: Field<Vec<InvoiceLine>>,
+}
+
+/// `sale.sale`.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Sale {
+    /// Id and times.
+    #[serde(flatten)]
+    pub(crate) stamp: Stamp,
+    /// The number that Tryton gave it.
+    pub(crate) number: Field<String>,
+    /// What the customer calls it; the hub's key on those that the hub made.
+    pub(crate) reference: Field<String>,
+    /// What is sold.
+    pub(crate) description: Field<String>,
+    /// Id of the customer.
+    pub(crate) party: Field<i64>,
+    /// Where it stands.
+    pub(crate) state: Field<String>,
+    /// Currency of its amounts.
+    pub(crate) currency: Field<Currency>,
+    /// Total without taxes.
+    pub(crate) untaxed_amount: Field<Decimal>,
+    /// Day of the sale.
+    pub(crate) sale_date: Field<Date>,
 }
 
 /// A part of a total that falls due.

@@ -15,7 +15,7 @@ use crate::{
     account, invoice,
     invoice::InvoiceReader,
     rest::{Rest, Search, number},
-    update,
+    sale, update,
     wire::{self, Address, CustomerTerms, Decimal, DefaultAccounts, Document, Id, Product},
 };
 
@@ -32,7 +32,7 @@ struct Course {
 }
 
 const SALE: Course = Course {
-    model: "sale.sale",
+    model: sale::MODEL,
     steps: &[("draft", "quote"), ("quotation", "confirm"), ("confirmed", "process")],
     finished: &["processing", "done"],
 };
@@ -168,7 +168,7 @@ impl Course {
                     let claim = InvoiceReader.map(&wire, &net.settings(), &mut Bag::default()).ok();
                     (InvoiceReader.key(&wire).version, claim)
                 }
-                Row::Bad { .. } => (None, None),
+                Row::Bad { .. } | Row::Gone { .. } => (None, None),
             },
             _ => (None, None),
         };

@@ -12,7 +12,10 @@ use crosstie_sdk::{
     domain::{
         Currency, Instant, Money,
         billing::InvoiceStatus,
-        integration::{Claim, Customer, EffectKey, Entity, Intent, IssueInvoice, OrderLine, PlaceOrder, UpdateRecord},
+        integration::{
+            Claim, Customer, EffectKey, Entity, Intent, IssueInvoice, OrderLine, PlaceOrder, UpdateRecord,
+            adoption::DocumentState,
+        },
         pipeline::OpportunityStage,
     },
 };
@@ -88,7 +91,7 @@ async fn read(net: &Net, model: &str, id: &str, fields: &[&str]) -> Value {
 async fn observed(net: &Net, entity: Entity, id: &str) -> Observed {
     match reader(entity).read_one(net, id).await.expect("a row") {
         MappedRow::Good(observed) => *observed,
-        MappedRow::Bad { why, .. } => panic!("{why}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -115,7 +118,7 @@ async fn load(net: &Net, since: Option<Instant>, until: Instant, limit: u32) -> 
         assert!(page.rows.len() <= usize::try_from(limit).expect("a small number"), "a page over its limit");
         rows.extend(page.rows.into_iter().map(|row| match row {
             MappedRow::Good(observed) => *observed,
-            MappedRow::Bad { why, .. } => panic!("{why}"),
+            other => panic!("{other:?}"),
         }));
         match page.more {
             More::At(more) => ask.more = Some(more),
@@ -275,6 +278,13 @@ async fn an_order_and_its_invoice_happen_once() {
     println!("sale {}: {sale}", first.remote_id);
     assert_eq!((&sale["state"], &sale["invoices"]), (&json!("processing"), &json!([])));
     assert_eq!(sale["total_amount"]["decimal"], "3000.55");
+    let read_back = observed(&net, Entity::ServiceOrder, &first.remote_id).await;
+    let Claim::ServiceOrder(claim) = read_back.claim else { panic!("not an order") };
+    println!("order {}: {claim:?}", first.remote_id);
+    assert_eq!(claim.order.map(|id| id.to_string()), Some(hub_id("ord", party, 1)));
+    assert_eq!((claim.customer, claim.title.as_deref()), (Some(party.to_string()), Some("Platform roll-out")));
+    assert_eq!((claim.state, claim.total), (Some(DocumentState::Issued), Some(Money::new(300_055, Currency::USD))));
+    assert!(claim.number.is_some() && claim.ordered_on.is_some());
 
     let request = invoice(party, 1, Some(&first.remote_id));
     let issued = settled(&net, &request).await;
@@ -288,7 +298,8 @@ async fn an_order_and_its_invoice_happen_once() {
     let usd = |minor| Some(Money::new(minor, Currency::USD));
     assert_eq!(claim.status, Some(InvoiceStatus::Open));
     assert_eq!(claim.native_status.as_deref(), Some("posted"));
-    assert_eq!((claim.total, claim.amount_paid), (usd(100_050), usd(0)));
+    assert_eq!((claim.total, claim.net, claim.amount_paid), (usd(100_050), usd(100_050), usd(0)));
+    assert_eq!(claim.title.as_deref(), Some("Platform roll-out"));
     assert_eq!(claim.customer, Some(party.to_string()));
     assert_eq!(claim.invoice.map(|id| id.to_string()), Some(hub_id("inv", party, 1)));
     assert!(claim.number.is_some() && claim.issued_on.is_some() && claim.due_on.is_some());

@@ -1,12 +1,12 @@
 //! What became of orders and invoices at billing, and of other effects.
 
 use crosstie_domain::{
-    Instant, Refusal, UserErrorCode,
+    Instant,
     access::{AuthContext, RowScope},
-    billing::{InvoiceRecord, InvoiceStatus, ServiceOrderStatus},
+    billing::{InvoiceRecord, InvoiceStatus, ServiceOrderRecord, ServiceOrderStatus},
     contracts::SowStatus,
     delivery::MilestoneBilling,
-    ids::{InvoiceId, ServiceOrderId},
+    ids::{InvoiceId, ServiceOrderId, SowId},
     integration::{Entity, Intent, LinkState},
 };
 use crosstie_store::{
@@ -15,7 +15,7 @@ use crosstie_store::{
 };
 
 use crate::{
-    App, AppError, Decision,
+    App, AppError,
     contracts::publish,
     ingest::{is_issued, push},
 };
@@ -74,66 +74,34 @@ impl App {
                         rejected(tx, effect).await?;
                     }
                     // The record in the hub stays as it is.
-                    (EffectOutcome::Rejected { .. }, Intent::UpdateRecord(update)) => {
-                        push::refused(tx, effect, update).await?;
-                    }
-                    (EffectOutcome::Done { .. } | EffectOutcome::Retry { .. }, _) => {}
+                    (
+                        EffectOutcome::Rejected { .. } | EffectOutcome::Exhausted { .. },
+                        Intent::UpdateRecord(update),
+                    ) => push::refused(tx, effect, update).await?,
+                    _ => {}
                 }
             }
-            SendOutcome::Done { remote_id, remote_version, customer_remote_id, asked_at } => {
+            SendOutcome::Done { remote_id, .. } => {
                 tx.effect_ended(effect, &EffectOutcome::Done { remote_id: remote_id.clone() }).await?;
-                if let (Some(remote), Some(customer)) = (customer_remote_id, effect.intent.customer()) {
-                    link(tx, effect, Entity::Account, (remote, customer.account.to_string()), *asked_at).await?;
-                }
-                match &effect.intent {
-                    Intent::PlaceOrder(intent) => {
-                        acknowledged(tx, effect, (intent.order, remote_id), *asked_at).await?
-                    }
-                    Intent::IssueInvoice(intent) => {
-                        link(tx, effect, Entity::Invoice, (remote_id, intent.invoice.to_string()), *asked_at).await?;
-                    }
-                    Intent::UpdateRecord(update) => {
-                        push::done(tx, effect, (update, remote_version.as_deref(), *asked_at)).await?;
-                    }
-                }
+                done(tx, effect, outcome).await?;
             }
         }
         Ok(())
     }
+}
 
-    /// Has a refused effect sent again, under its old key, after what was wrong at billing has been put right.
-    ///
-    /// # Errors
-    /// [`AppError`] when no decision could be made; a refusal is a decision.
-    pub async fn send_again(&self, key: &str) -> Result<Decision<()>, AppError> {
-        let tx = self.store().begin().await?;
-        let Some(record_id) = tx.effect_again(key).await? else {
-            let message = "No refused effect has this key.";
-            return Ok(Err(vec![Refusal::new("key", UserErrorCode::NotFound, message)]));
-        };
-        let system = AuthContext::system();
-        if let Ok(id) = record_id.parse::<ServiceOrderId>()
-            && let Some(mut order) = billing::service_orders_by_ids(&tx, &RowScope::All, &[id]).await?.pop()
-        {
-            order.status = ServiceOrderStatus::Pending;
-            order.rejection = None;
-            order.version += 1;
-            order.updated_at = tx.now();
-            tx.save_service_order(&order).await?;
-            publish(&tx, &system, Entity::ServiceOrder, (&record_id, order.version), "service_order_sent_again")
-                .await?;
-        } else if let Ok(id) = record_id.parse::<InvoiceId>()
-            && let Some(mut invoice) = billing::invoices_by_ids(&tx, &RowScope::All, &[id]).await?.pop()
-        {
-            invoice.status = Some(InvoiceStatus::Requested);
-            invoice.rejection = None;
-            invoice.version += 1;
-            invoice.updated_at = tx.now();
-            tx.save_invoice(&invoice).await?;
-            publish(&tx, &system, Entity::Invoice, (&record_id, invoice.version), "invoice_requested_again").await?;
+/// What follows from an effect that is done, wherever that is known from.
+pub(crate) async fn done(tx: &Tx, effect: &ClaimedEffect, outcome: &SendOutcome) -> Result<(), AppError> {
+    let SendOutcome::Done { remote_id, remote_version, customer_remote_id, asked_at } = outcome else { return Ok(()) };
+    if let (Some(remote), Some(customer)) = (customer_remote_id, effect.intent.customer()) {
+        link(tx, effect, Entity::Account, (remote, customer.account.to_string()), *asked_at).await?;
+    }
+    match &effect.intent {
+        Intent::PlaceOrder(intent) => acknowledged(tx, effect, (intent.order, remote_id), *asked_at).await,
+        Intent::IssueInvoice(intent) => {
+            link(tx, effect, Entity::Invoice, (remote_id, intent.invoice.to_string()), *asked_at).await
         }
-        tx.commit().await?;
-        Ok(Ok(()))
+        Intent::UpdateRecord(update) => push::done(tx, effect, (update, remote_version.as_deref(), *asked_at)).await,
     }
 }
 
@@ -167,28 +135,45 @@ async fn acknowledged(
     (order_id, remote_id): (ServiceOrderId, &str),
     asked_at: Instant,
 ) -> Result<(), AppError> {
-    let system = AuthContext::system();
     link(tx, effect, Entity::ServiceOrder, (remote_id, order_id.to_string()), asked_at).await?;
-    let Some(mut order) = billing::service_orders_by_ids(tx, &RowScope::All, &[order_id]).await?.pop() else {
+    let Some(order) = billing::service_orders_by_ids(tx, &RowScope::All, &[order_id]).await?.pop() else {
         return Ok(());
     };
-    order.status = ServiceOrderStatus::Acked;
+    acknowledge(tx, &AuthContext::system(), order, remote_id).await
+}
+
+/// Notes that billing has an order; its statement of work is active from then on.
+pub(crate) async fn acknowledge(
+    tx: &Tx,
+    auth: &AuthContext,
+    mut order: ServiceOrderRecord,
+    remote_id: &str,
+) -> Result<(), AppError> {
+    let states = billing_states(tx, order.sow_id).await?;
+    order.status = ServiceOrderStatus::after_billing(&states);
     order.billing_reference = Some(remote_id.to_owned());
+    order.rejection = None;
     order.acked_at = Some(tx.now());
     order.version += 1;
     order.updated_at = tx.now();
     tx.save_service_order(&order).await?;
-    let id = order_id.to_string();
-    publish(tx, &system, Entity::ServiceOrder, (&id, order.version), "service_order_acknowledged").await?;
+    let id = order.id.to_string();
+    publish(tx, auth, Entity::ServiceOrder, (&id, order.version), "service_order_acknowledged").await?;
     let sow = contracts::sows_by_ids(tx, &RowScope::All, &[order.sow_id]).await?.pop();
     if let Some(mut sow) = sow.filter(|sow| sow.status == SowStatus::Signed) {
         sow.status = SowStatus::Active;
         sow.version += 1;
         sow.updated_at = tx.now();
         tx.save_sow(&sow).await?;
-        publish(tx, &system, Entity::Sow, (&sow.id.to_string(), sow.version), "sow_activated").await?;
+        publish(tx, auth, Entity::Sow, (&sow.id.to_string(), sow.version), "sow_activated").await?;
     }
     Ok(())
+}
+
+/// The billing states of the milestones of a statement of work.
+async fn billing_states(tx: &Tx, sow: SowId) -> Result<Vec<MilestoneBilling>, AppError> {
+    let milestones = delivery::milestones_of(tx, &RowScope::All, &[sow]).await?;
+    Ok(milestones.iter().map(|milestone| milestone.billing).collect())
 }
 
 async fn rejected(tx: &Tx, effect: &ClaimedEffect) -> Result<(), AppError> {
@@ -239,17 +224,17 @@ pub(crate) async fn follow_invoice(tx: &Tx, auth: &AuthContext, invoice: &Invoic
     publish(tx, auth, Entity::Milestone, (&milestone.id.to_string(), milestone.version), event).await?;
 
     let Some(order_id) = invoice.service_order_id else { return Ok(()) };
+    follow_milestones(tx, auth, order_id).await
+}
+
+/// Carries the billing states of the milestones of an acknowledged order over to it.
+pub(crate) async fn follow_milestones(tx: &Tx, auth: &AuthContext, order_id: ServiceOrderId) -> Result<(), AppError> {
     // Invoices of one order that change at the same time are counted one after the other.
     tx.lock_service_order(order_id).await?;
     let Some(mut order) = billing::service_orders_by_ids(tx, &RowScope::All, &[order_id]).await?.pop() else {
         return Ok(());
     };
-    let states: Vec<_> = delivery::milestones_of(tx, &RowScope::All, &[milestone.sow_id])
-        .await?
-        .iter()
-        .map(|milestone| milestone.billing)
-        .collect();
-    let status = ServiceOrderStatus::after_billing(&states);
+    let status = ServiceOrderStatus::after_billing(&billing_states(tx, order.sow_id).await?);
     let acked =
         !matches!(order.status, ServiceOrderStatus::Pending | ServiceOrderStatus::Sent | ServiceOrderStatus::Rejected);
     if acked && order.status != status {

@@ -4,11 +4,11 @@ use crosstie_domain::{
     Refusal, UserErrorCode,
     access::{AuthContext, RowScope},
     ids::ConnectionId,
-    integration::{ConnectionMode, ConnectionRecord, RemapCause},
+    integration::{ConnectionMode, ConnectionRecord, EffectRecord, RemapCause, differences::DifferenceSummary},
 };
 use crosstie_store::{
     StoreError, Tx,
-    integration::{WaitingEffect, connections_by_ids, count_waiting_effects, waiting_effects},
+    integration::{connections_by_ids, count_waiting_effects, waiting_effects},
 };
 use serde::Serialize;
 
@@ -54,7 +54,9 @@ pub struct ModeSwitch {
     /// How many effects wait for the connection.
     pub waiting: i64,
     /// The first 100 of them, in the order in which they go out.
-    pub effects: Vec<WaitingEffect>,
+    pub effects: Vec<EffectRecord>,
+    /// What the hub and the system hold differently; only looked for when nothing is switched.
+    pub differences: Option<DifferenceSummary>,
 }
 
 impl App {
@@ -100,6 +102,8 @@ impl App {
         }
         let mut switch = look(&tx, connection, (was, input.mode), false).await?;
         if input.dry_run {
+            let (id, rows) = (input.connection_id, &auth.rows);
+            switch.differences = Some(self.difference_summary(&tx, rows, id).await?);
             return Ok(Ok(switch));
         }
         if was != input.mode {
@@ -127,7 +131,7 @@ async fn look(
 ) -> Result<ModeSwitch, StoreError> {
     let waiting = count_waiting_effects(tx, connection.id).await?;
     let effects = waiting_effects(tx, connection.id, SHOWN).await?;
-    Ok(ModeSwitch { connection, was, mode, done, waiting, effects })
+    Ok(ModeSwitch { connection, was, mode, done, waiting, effects, differences: None })
 }
 
 /// A reason that cannot be kept.

@@ -298,7 +298,8 @@ fn check_texts(input: &CreateSow) -> Refusals {
     refusals
 }
 
-fn check_text(field: &str, text: &str, most: usize) -> Option<Refusal> {
+/// Why a text that must not be empty cannot be kept.
+pub(crate) fn check_text(field: &str, text: &str, most: usize) -> Option<Refusal> {
     let length = text.trim().chars().count();
     if length == 0 {
         return Some(Refusal::new(field, UserErrorCode::Required, "This must not be empty."));

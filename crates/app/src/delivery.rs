@@ -3,7 +3,8 @@
 use crosstie_domain::{
     CivilDate, Refusal, UserErrorCode,
     access::{AuthContext, RowScope},
-    billing::{InvoiceRecord, InvoiceStatus, ServiceOrderStatus},
+    billing::{InvoiceRecord, InvoiceStatus, ServiceOrderRecord, ServiceOrderStatus},
+    contracts::SowRecord,
     delivery::{MilestoneAcceptance, MilestoneBilling, MilestoneRecord},
     ids::MilestoneId,
     integration::{EffectKey, Entity, Intent, IssueInvoice},
@@ -15,6 +16,7 @@ use crate::{
     App, AppError, Decision,
     contracts::{customer, publish},
     idempotency::{Request, decided, stale},
+    ingest::is_issued,
 };
 
 /// The customer's acceptance of a milestone.
@@ -85,52 +87,75 @@ impl App {
             }
         };
 
+        let invoices = billing::invoices_of_milestones(&tx, &RowScope::All, &[milestone.id]).await?;
+        let billed = invoices.into_iter().find(|invoice| invoice.billing_round == milestone.billing_round);
+        if billed.as_ref().is_some_and(|invoice| !is_issued(invoice.status)) {
+            let message = "The invoice that was adopted for it is not in force any more: undo its adoption first.";
+            return Ok(Err(vec![Refusal::new("milestoneId", UserErrorCode::InvalidTransition, message)]));
+        }
+
         let now = tx.now();
         milestone.acceptance = MilestoneAcceptance::Accepted;
         milestone.accepted_on = Some(input.accepted_on.unwrap_or_else(|| CivilDate::today_utc(now)));
-        milestone.billing = MilestoneBilling::Billable;
+        // What was billed before, by an invoice that was adopted, is not billed again.
+        if billed.is_none() {
+            milestone.billing = MilestoneBilling::Billable;
+        }
         milestone.version += 1;
         milestone.updated_at = now;
         tx.save_milestone(&milestone).await?;
         let id = milestone.id.to_string();
         publish(&tx, auth, Entity::Milestone, (&id, milestone.version), "milestone_accepted").await?;
 
-        let invoice = InvoiceRecord {
-            id: tx.new_id(),
-            service_order_id: Some(order.id),
-            milestone_id: Some(milestone.id),
-            account_id: Some(milestone.account_id),
-            connection_id: order.connection_id,
-            billing_round: milestone.billing_round,
-            number: None,
-            status: Some(InvoiceStatus::Requested),
-            native_status: None,
-            total: milestone.amount,
-            amount_paid: None,
-            issued_on: None,
-            due_on: None,
-            billing_reference: None,
-            rejection: None,
-            version: 1,
-            created_at: now,
-            updated_at: now,
-        };
-        tx.save_invoice(&invoice).await?;
-        publish(&tx, auth, Entity::Invoice, (&invoice.id.to_string(), 1), "invoice_requested").await?;
-        let intent = IssueInvoice {
-            invoice: invoice.id,
-            order: order.id,
-            milestone: milestone.id,
-            customer: customer(&tx, &sow).await?,
-            title: sow.title,
-            description: milestone.name.clone(),
-            amount: milestone.amount,
-        };
-        request_invoice(&tx, &invoice, intent).await?;
+        if billed.is_none() {
+            bill(&tx, auth, (&sow, &order, &milestone)).await?;
+        }
         request.keep(&tx, auth, id).await?;
         tx.commit().await?;
         Ok(Ok(milestone))
     }
+}
+
+/// Asks for the invoice of an accepted milestone.
+pub(crate) async fn bill(
+    tx: &Tx,
+    auth: &AuthContext,
+    (sow, order, milestone): (&SowRecord, &ServiceOrderRecord, &MilestoneRecord),
+) -> Result<(), AppError> {
+    let now = tx.now();
+    let invoice = InvoiceRecord {
+        id: tx.new_id(),
+        service_order_id: Some(order.id),
+        milestone_id: Some(milestone.id),
+        account_id: Some(milestone.account_id),
+        connection_id: order.connection_id,
+        billing_round: milestone.billing_round,
+        number: None,
+        status: Some(InvoiceStatus::Requested),
+        native_status: None,
+        total: milestone.amount,
+        amount_paid: None,
+        issued_on: None,
+        due_on: None,
+        billing_reference: None,
+        rejection: None,
+        deleted_at: None,
+        version: 1,
+        created_at: now,
+        updated_at: now,
+    };
+    tx.save_invoice(&invoice).await?;
+    publish(tx, auth, Entity::Invoice, (&invoice.id.to_string(), 1), "invoice_requested").await?;
+    let intent = IssueInvoice {
+        invoice: invoice.id,
+        order: order.id,
+        milestone: milestone.id,
+        customer: customer(tx, sow).await?,
+        title: sow.title.clone(),
+        description: milestone.name.clone(),
+        amount: milestone.amount,
+    };
+    request_invoice(tx, &invoice, intent).await
 }
 
 async fn request_invoice(tx: &Tx, invoice: &InvoiceRecord, intent: IssueInvoice) -> Result<(), AppError> {

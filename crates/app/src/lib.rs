@@ -1,17 +1,29 @@
 #![doc = include_str!("../README.md")]
 
 pub mod access;
+mod adoption;
 mod authorizations;
 mod billing;
 mod changes;
 mod conflicts;
 mod connections;
 mod contracts;
+mod corrections;
+mod deletes;
 mod delivery;
+mod differences;
+mod effects;
+pub mod erasure;
+mod explain;
 mod idempotency;
 mod identity;
 mod ingest;
+mod lineage;
 mod mapping;
+mod pauses;
+mod refresh;
+mod replays;
+mod schedule;
 pub mod secrets;
 pub mod subscriptions;
 mod system_clock;
@@ -24,19 +36,29 @@ use crosstie_domain::{
 };
 use crosstie_store::{Store, StoreError};
 
+pub use adoption::{AdoptRecord, UndoAdoption};
 pub use authorizations::{StartConnectionAuthorization, StartedAuthorization, TakenAuthorization};
 pub use billing::SendOutcome;
 pub use changes::ChangeFeed;
 pub use conflicts::{Choice, ResolveConflict};
 pub use connections::{ModeSwitch, SwitchConnectionMode};
 pub use contracts::{CreateSow, NewMilestone, SignSow};
+pub use corrections::{EditInboundEvent, EditParkedRow};
+pub use deletes::{Deleted, Gone};
 pub use delivery::AcceptMilestone;
+pub use effects::{EditEffect, SettleEffect};
+pub use explain::explain;
 pub use identity::{LinkRecord, MergeRecords, Split, SplitRecord};
 pub use ingest::{Cause, Ingested, Observation, Origin, fields::Values, pipeline::shown_values};
+pub use lineage::LineageVerified;
 pub use mapping::{
     ConnectionMapping, FieldDifference, Mapped, Mapper, MappingPreview, PreviewMapping, RemapHistory, RevertMapping,
     RowDifference, RowOutcome, SaveMapping, VendorSettings, Vendors,
 };
+pub use pauses::{ChangePause, PauseChange};
+pub use refresh::{Refresh, RefreshStep, Refreshed, new_slice};
+pub use replays::{Replay, ReplayRequest, ReplayStep};
+pub use schedule::next_send;
 pub use system_clock::SystemClock;
 
 /// The use cases over one store.
@@ -48,6 +70,7 @@ pub struct App {
     rules: Arc<FieldRules>,
     vendors: mapping::VendorSlot,
     egress: EgressRules,
+    erased_values: erasure::ErasedValues,
 }
 
 /// What a person asked for: done, or refused with every reason why.
@@ -67,7 +90,8 @@ impl App {
     pub fn new(store: Store) -> Self {
         let vendors = mapping::VendorSlot::default();
         let (changes, egress) = (ChangeFeed::default(), EgressRules::default());
-        Self { store, changes, keyring: None, rules: Arc::default(), vendors, egress }
+        let erased_values = erasure::ErasedValues::default();
+        Self { store, changes, keyring: None, rules: Arc::default(), vendors, egress, erased_values }
     }
 
     /// The same under other rules of authority.

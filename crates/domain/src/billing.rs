@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     delivery::MilestoneBilling,
     ids::{AccountId, ConnectionId, InvoiceId, InvoiceLineId, MilestoneId, ServiceOrderId, SowId},
+    integration::adoption::DocumentState,
     money::Money,
     time::{CivilDate, Instant},
 };
@@ -139,6 +140,8 @@ pub struct InvoiceRecord {
     pub billing_reference: Option<String>,
     /// Why billing refused it, in words that are safe to show.
     pub rejection: Option<String>,
+    /// Since when every system that has authority over it says that it is gone; null while one of them has it.
+    pub deleted_at: Option<Instant>,
     /// Raised by every change.
     pub version: i32,
     /// When the hub first knew of it.
@@ -187,8 +190,37 @@ pub struct InvoiceClaim {
     pub issued_on: Option<CivilDate>,
     /// Day on which payment is due.
     pub due_on: Option<CivilDate>,
+    /// What it bills, taxes excluded.
+    pub net: Option<Money>,
+    /// What it refers to, as the customer's order number.
+    pub reference: Option<String>,
+    /// What it is about.
+    pub title: Option<String>,
     /// The lines, when the system sent all of them.
     pub lines: Option<Vec<InvoiceLineClaim>>,
+}
+
+/// What a billing system says of an order. A missing field is not spoken of.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderClaim {
+    /// The hub's own id, where the system carries it (metadata, reference).
+    pub order: Option<ServiceOrderId>,
+    /// Remote id of the customer, at the same system.
+    pub customer: Option<String>,
+    /// Number.
+    pub number: Option<String>,
+    /// What it refers to, as the customer's order number.
+    pub reference: Option<String>,
+    /// What is ordered.
+    pub title: Option<String>,
+    /// The status as the system names it.
+    pub native_status: Option<String>,
+    /// How far it has come, in common terms, where that is known.
+    pub state: Option<DocumentState>,
+    /// What it comes to, taxes excluded.
+    pub total: Option<Money>,
+    /// The day of the order.
+    pub ordered_on: Option<CivilDate>,
 }
 
 /// What a billing system says of a line of an invoice.

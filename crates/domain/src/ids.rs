@@ -157,6 +157,17 @@ pub mod kind {
         WebhookSubscription = "whs",
         WebhookDelivery = "whd",
         Alert = "alr",
+        DeleteClaim = "dcl",
+        Sweep = "swp",
+        Backfill = "bkf",
+        DriftReport = "dft",
+        ShapeChange = "shp",
+        InboundRefusal = "irf",
+        Adoption = "adp",
+        RemoteDocument = "rdc",
+        Erasure = "ers",
+        Correction = "cor",
+        ReplayItem = "rpi",
     }
 }
 
@@ -206,3 +217,25 @@ pub type WebhookSubscriptionId = Id<kind::WebhookSubscription>;
 pub type WebhookDeliveryId = Id<kind::WebhookDelivery>;
 /// Identifies an alert: something at the border to other systems that a person should know of.
 pub type AlertId = Id<kind::Alert>;
+/// Identifies a claim that a record of another system is gone.
+pub type DeleteClaimId = Id<kind::DeleteClaim>;
+/// Identifies a sweep: a complete listing that shows which records are missing.
+pub type SweepId = Id<kind::Sweep>;
+/// Identifies a reading of what a system held before, beside the incremental one.
+pub type BackfillId = Id<kind::Backfill>;
+/// Identifies one comparison of what a system says with what the hub believes that it says.
+pub type DriftReportId = Id<kind::DriftReport>;
+/// Identifies one change of the shape of what a system sends.
+pub type ShapeChangeId = Id<kind::ShapeChange>;
+/// Identifies a webhook delivery that was not believed.
+pub type InboundRefusalId = Id<kind::InboundRefusal>;
+/// Identifies one decision that a document at billing is what the hub keeps.
+pub type AdoptionId = Id<kind::Adoption>;
+/// Identifies an order or invoice as a billing system holds it.
+pub type RemoteDocumentId = Id<kind::RemoteDocument>;
+/// Identifies the erasure of a person.
+pub type ErasureId = Id<kind::Erasure>;
+/// Identifies what a person corrected of something that failed.
+pub type CorrectionId = Id<kind::Correction>;
+/// Identifies one item of a replay.
+pub type ReplayItemId = Id<kind::ReplayItem>;

@@ -25,6 +25,8 @@ pub struct AccountRecord {
     /// The account that it became one with; none for one that stands by itself.
     #[graphql(skip)]
     pub merged_into: Option<AccountId>,
+    /// Since when every system that has authority over it says that it is gone; null while one of them has it.
+    pub deleted_at: Option<Instant>,
     /// Raised by every change; send it back as `expectedVersion`.
     pub version: i32,
     /// When the hub first knew of it.
@@ -74,6 +76,8 @@ pub struct OpportunityRecord {
     /// The opportunity that it became one with; none for one that stands by itself.
     #[graphql(skip)]
     pub merged_into: Option<OpportunityId>,
+    /// Since when every system that has authority over it says that it is gone; null while one of them has it.
+    pub deleted_at: Option<Instant>,
     /// Raised by every change; send it back as `expectedVersion`.
     pub version: i32,
     /// When the hub first knew of it.

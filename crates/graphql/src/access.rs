@@ -75,15 +75,25 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable(_) | StoreError::Closed => {
-                tracing::warn!(error = ?error, "The database does not answer");
+                tracing::warn!(error = %causes(&error), "The database does not answer");
                 Self::Unavailable
             }
             StoreError::Conflict | StoreError::Statement(_) | StoreError::Corrupt { .. } => {
-                tracing::error!(error = ?error, "A read or write of the API failed");
+                tracing::error!(error = %causes(&error), "A read or write of the API failed");
                 Self::Internal
             }
         }
     }
+}
+
+/// An error and its causes in words: what a database says in detail may quote values, and does not belong into a log.
+fn causes(error: &dyn std::error::Error) -> String {
+    let (mut text, mut cause) = (error.to_string(), error.source());
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 /// A failure of the store as a resolver returns it.

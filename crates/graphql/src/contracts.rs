@@ -355,7 +355,11 @@ pub(crate) fn read_id<T: std::str::FromStr>(id: &ID, field: &str) -> Result<T, R
         .map_err(|_| Refusal::new(field, UserErrorCode::NotFound, "There is no such record, or none that you may see."))
 }
 
-fn read_money(money: &MoneyInput, field: &str) -> Result<Money, Refusal> {
+/// Reads an amount of an input.
+///
+/// # Errors
+/// `INVALID`, `TOO_LARGE`.
+pub(crate) fn read_money(money: &MoneyInput, field: &str) -> Result<Money, Refusal> {
     Money::try_from(money).map_err(|error| {
         let code = if error == MoneyError::OutOfRange { UserErrorCode::TooLarge } else { UserErrorCode::Invalid };
         Refusal::new(&format!("{field}.amount"), code, format!("The amount cannot be used: {error}."))

@@ -19,8 +19,8 @@ use crate::{
     edge::level,
     error::ApiError,
     integration::{
-        Alert, Conflict, ConnectedSystem, Exchange, InboundEvent, ParkedRow, SyncRun, WebhookDelivery,
-        WebhookSubscription,
+        Alert, Conflict, ConnectedSystem, Effect, Exchange, InboundEvent, InboundRefusal, ParkedRow, SyncRun,
+        WebhookDelivery, WebhookSubscription,
     },
     listing::Node as _,
     pipeline::{Account, Opportunity},
@@ -51,12 +51,16 @@ pub(crate) enum Node {
     SyncRun(SyncRun),
     /// An inbound event.
     InboundEvent(InboundEvent),
+    /// A refused webhook.
+    InboundRefusal(InboundRefusal),
     /// A parked row.
     ParkedRow(ParkedRow),
     /// An alert.
     Alert(Alert),
     /// A conflict between systems.
     Conflict(Conflict),
+    /// Something that is asked of another system.
+    Effect(Effect),
     /// An exchange with another system.
     Exchange(Exchange),
     /// A subscription of another system.
@@ -86,12 +90,16 @@ pub(crate) enum NodeType {
     SyncRun,
     /// An inbound event.
     InboundEvent,
+    /// A refused webhook.
+    InboundRefusal,
     /// A parked row.
     ParkedRow,
     /// An alert.
     Alert,
     /// A conflict between systems.
     Conflict,
+    /// Something that is asked of another system.
+    Effect,
     /// An exchange with another system.
     Exchange,
     /// A subscription of another system.
@@ -127,9 +135,11 @@ impl NodeType {
             (Id::<kind::Connection>::PREFIX, Self::ConnectedSystem),
             (Id::<kind::SyncRun>::PREFIX, Self::SyncRun),
             (Id::<kind::InboundEvent>::PREFIX, Self::InboundEvent),
+            (Id::<kind::InboundRefusal>::PREFIX, Self::InboundRefusal),
             (Id::<kind::Parked>::PREFIX, Self::ParkedRow),
             (Id::<kind::Alert>::PREFIX, Self::Alert),
             (Id::<kind::Conflict>::PREFIX, Self::Conflict),
+            (Id::<kind::Outbox>::PREFIX, Self::Effect),
             (Id::<kind::Exchange>::PREFIX, Self::Exchange),
             (Id::<kind::WebhookSubscription>::PREFIX, Self::WebhookSubscription),
             (Id::<kind::WebhookDelivery>::PREFIX, Self::WebhookDelivery),
@@ -149,9 +159,11 @@ impl NodeType {
             Self::ConnectedSystem => ConnectedSystem::PERMISSION,
             Self::SyncRun => SyncRun::PERMISSION,
             Self::InboundEvent => InboundEvent::PERMISSION,
+            Self::InboundRefusal => InboundRefusal::PERMISSION,
             Self::ParkedRow => ParkedRow::PERMISSION,
             Self::Alert => Alert::PERMISSION,
             Self::Conflict => Conflict::PERMISSION,
+            Self::Effect => Effect::PERMISSION,
             Self::Exchange => Exchange::PERMISSION,
             Self::WebhookSubscription => WebhookSubscription::PERMISSION,
             Self::WebhookDelivery => WebhookDelivery::PERMISSION,
@@ -194,9 +206,11 @@ pub(crate) async fn load_for(
         NodeType::ConnectedSystem => of_type!(ConnectedSystem from integration::connections_by_ids),
         NodeType::SyncRun => of_type!(SyncRun from integration::sync_runs_by_ids),
         NodeType::InboundEvent => of_type!(InboundEvent from integration::inbound_events_by_ids),
+        NodeType::InboundRefusal => of_type!(InboundRefusal from integration::inbound_refusals_by_ids),
         NodeType::ParkedRow => of_type!(ParkedRow from integration::parked_rows_by_ids),
         NodeType::Alert => of_type!(Alert from integration::alerts_by_ids),
         NodeType::Conflict => of_type!(Conflict from integration::conflicts_by_ids),
+        NodeType::Effect => of_type!(Effect from integration::effects_by_ids),
         NodeType::Exchange => of_type!(Exchange from integration::exchanges_by_ids),
         NodeType::WebhookSubscription => {
             of_type!(WebhookSubscription from integration::webhook_subscriptions_by_ids, shown by found.auth)

@@ -9,7 +9,7 @@ use crate::{
     delivery::MilestoneMutations,
     error_propagation::ErrorPropagation,
     gateway::Gateway,
-    integration::{IntegrationMutations, IntegrationQueries},
+    integration::{FailureMutations, FailureQueries, IntegrationMutations, IntegrationQueries, ReadingMutations},
     node::NodeQueries,
     pipeline::PipelineQueries,
     subscription::SubscriptionRoot,
@@ -18,12 +18,12 @@ use crate::{
 /// Queries.
 #[derive(MergedObject, Default)]
 #[graphql(name = "Query")]
-pub struct QueryRoot(NodeQueries, PipelineQueries, SowQueries, BillingQueries, IntegrationQueries);
+pub struct QueryRoot(NodeQueries, PipelineQueries, SowQueries, BillingQueries, IntegrationQueries, FailureQueries);
 
 /// Mutations.
 #[derive(MergedObject, Default)]
 #[graphql(name = "Mutation")]
-pub struct MutationRoot(SowMutations, MilestoneMutations, IntegrationMutations);
+pub struct MutationRoot(SowMutations, MilestoneMutations, IntegrationMutations, ReadingMutations, FailureMutations);
 
 /// The schema of the hub.
 pub type GraphSchema = Schema<QueryRoot, MutationRoot, SubscriptionRoot>;

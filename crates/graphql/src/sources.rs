@@ -91,12 +91,26 @@ pub(crate) struct SourceField<'a> {
 }
 
 /// Fields of an invoice that tell nothing of money. Connectors name fields freely, so every other one is held back.
-const INVOICE_FIELDS_WITHOUT_MONEY: [&str; 8] =
-    ["invoice", "customer", "number", "status", "native_status", "issued_on", "due_on", "currency"];
+const INVOICE_FIELDS_WITHOUT_MONEY: [&str; 10] = [
+    "invoice",
+    "customer",
+    "number",
+    "status",
+    "native_status",
+    "issued_on",
+    "due_on",
+    "currency",
+    "reference",
+    "title",
+];
 
 /// Whether a field of a record tells of money that not everybody may see.
 pub(crate) fn tells_of_money(entity: Entity, field: &str) -> bool {
-    entity == Entity::Invoice && !INVOICE_FIELDS_WITHOUT_MONEY.contains(&field)
+    match entity {
+        Entity::Invoice => !INVOICE_FIELDS_WITHOUT_MONEY.contains(&field),
+        Entity::ServiceOrder => field == "total",
+        _ => false,
+    }
 }
 
 impl SourceField<'_> {

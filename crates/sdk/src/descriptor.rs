@@ -29,6 +29,12 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
+    /// What makes an intent for this kind of record happen once; none when the connector does not write it.
+    pub fn safety(&self, intent: IntentKind, entity: Entity) -> Option<WriteSafety> {
+        let written = self.writes.iter().find(|write| write.intent == intent && write.entity == entity);
+        written.map(|write| write.safety)
+    }
+
     /// The fields of a kind of record that can be set at the vendor; none when it can only be read.
     pub fn writable(&self, entity: Entity) -> &'static [&'static str] {
         let updates = |write: &&WriteEntity| write.intent == IntentKind::UpdateRecord && write.entity == entity;

@@ -42,9 +42,19 @@ pub enum Fault {
     /// There is no such record.
     #[error("no such record")]
     Gone,
+    /// The record was merged into another one, which the vendor answers with instead.
+    #[error("merged into {into}")]
+    Merged {
+        /// The id of the other record.
+        into: String,
+    },
     /// The place in the list is not known any more: read again from the start of the window.
     #[error("the page token is not known any more")]
     CursorGone,
+    /// The pages of a list lead back to a place where they were before, so that it would never end: read it again from
+    /// the start of the window.
+    #[error("the vendor's pages lead in a circle")]
+    CursorLoop,
     /// The answer does not look as the connector knows it.
     #[error("unexpected answer at {path}: {why}")]
     Shape {
@@ -53,6 +63,9 @@ pub enum Fault {
         /// What was wrong with it.
         why: String,
     },
+    /// A person paused the connection; the host goes on when it is resumed. No connector says so.
+    #[error("a person paused the connection")]
+    Paused,
     /// The connector does not do this.
     #[error("not supported by this connector")]
     Unsupported,
@@ -98,8 +111,11 @@ impl Fault {
             Self::Stale => "STALE",
             Self::Rejected { .. } => "REJECTED",
             Self::Gone => "GONE",
+            Self::Merged { .. } => "MERGED",
             Self::CursorGone => "CURSOR_GONE",
+            Self::CursorLoop => "CURSOR_LOOP",
             Self::Shape { .. } => "SHAPE",
+            Self::Paused => "PAUSED",
             Self::Unsupported => "UNSUPPORTED",
             Self::Bug { .. } => "BUG",
         }
@@ -109,7 +125,13 @@ impl Fault {
     pub fn is_temporary(&self) -> bool {
         matches!(
             self,
-            Self::Throttled { .. } | Self::Transient { .. } | Self::Unknown { .. } | Self::Stale | Self::CursorGone
+            Self::Throttled { .. }
+                | Self::Transient { .. }
+                | Self::Unknown { .. }
+                | Self::Stale
+                | Self::CursorGone
+                | Self::CursorLoop
+                | Self::Paused
         )
     }
 }

@@ -34,12 +34,17 @@ impl Delivery {
     }
 }
 
-/// A delivery whose signature was found good. Only the host's verification makes one.
+/// A delivery whose signature was found good, now or when it came. Only the host makes one.
 #[derive(Debug, Clone, Copy)]
 pub struct Verified<'a>(&'a Delivery);
 
 impl<'a> Verified<'a> {
     pub(crate) fn new(delivery: &'a Delivery) -> Self {
+        Self(delivery)
+    }
+
+    /// A delivery that was verified when it came, and that the hub kept since. Only the host has such.
+    pub fn kept(delivery: &'a Delivery) -> Self {
         Self(delivery)
     }
 
@@ -87,6 +92,11 @@ pub trait Inbound: Send + Sync {
     /// What the sender expects to hear.
     fn acknowledgment(&self) -> Acknowledgment {
         Acknowledgment { status: 202 }
+    }
+
+    /// Whether an event of this kind says that its record is gone. What cannot be read then needs no second reading.
+    fn says_deleted(&self, _event_type: &str) -> bool {
+        false
     }
 
     /// The events in a delivery. Pure.

@@ -25,7 +25,7 @@ pub use net::{
     NetOptions, OAuthClient, Refusal, ReqwestTransport, Secret, SignIn, TokenLease, TokenSet, TokenStore,
     TokenStoreError, Transport, TransportError,
 };
-pub use net::{Sending, fault_code};
+pub use net::{Priority, Quotas, Sending, fault_code};
 pub use reader::{
     AnyReader, Ask, Bag, Deletes, MappedPage, MappedRow, More, Observed, Order, Page, Reader, Row, RowKey, Unmappable,
 };

@@ -46,10 +46,25 @@ impl Order {
 /// How deletes are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deletes {
-    /// The vendor tells by webhook or feed.
+    /// The vendor tells by webhook or feed, which can be missed: now and then a complete listing shows what was.
     Announced,
+    /// What is gone stays among the rows, marked as such.
+    Tombstones,
     /// The vendor does not tell; only a complete listing shows that a row is missing.
     SweepOnly,
+    /// Nothing is ever deleted there.
+    Never,
+}
+
+impl Deletes {
+    /// How long it is from one complete listing to the next, in milliseconds; `None` where there is nothing to find.
+    pub fn sweep_every_ms(self) -> Option<i64> {
+        match self {
+            Self::SweepOnly => Some(86_400_000),
+            Self::Announced | Self::Tombstones => Some(7 * 86_400_000),
+            Self::Never => None,
+        }
+    }
 }
 
 /// What the host asks of a page.
@@ -100,6 +115,13 @@ pub enum Row<W> {
         /// What was wrong with it.
         why: String,
     },
+    /// The vendor says that it is gone.
+    Gone {
+        /// Its id.
+        remote_id: String,
+        /// What says so, as it came.
+        raw: Value,
+    },
 }
 
 impl<W: DeserializeOwned> Row<W> {
@@ -118,7 +140,7 @@ impl<W: DeserializeOwned> Row<W> {
     pub fn read_one(raw: Value) -> Result<Self, Fault> {
         match Self::read(raw) {
             Self::Bad { why, .. } => Err(Fault::Shape { path: "$".to_owned(), why }),
-            good @ Self::Ok { .. } => Ok(good),
+            good => Ok(good),
         }
     }
 }
@@ -142,11 +164,6 @@ pub struct Unmappable {
     pub why: String,
 }
 
-impl Unmappable {
-    /// The code of a row that is only left to say that its record was deleted.
-    pub const DELETED: &str = "DELETED";
-}
-
 /// Reads one kind of record.
 #[async_trait::async_trait]
 pub trait Reader: Send + Sync {
@@ -165,11 +182,17 @@ pub trait Reader: Send + Sync {
     /// One row by its id.
     ///
     /// # Errors
-    /// [`Fault::Gone`] when there is no such row, or why the vendor did not give it.
+    /// [`Fault::Gone`] when there is no such row, [`Fault::Merged`] when it was merged into another one, or why the
+    /// vendor did not give it.
     async fn one(&self, net: &Net, remote_id: &str) -> Result<Row<Self::Wire>, Fault>;
 
     /// Which row it is. Pure.
     fn key(&self, wire: &Self::Wire) -> RowKey;
+
+    /// Whether the row only says that the record is gone. Pure.
+    fn is_gone(&self, _wire: &Self::Wire) -> bool {
+        false
+    }
 
     /// What the row says, in the hub's terms. Pure. Each value passes through the bag, which keeps where it stood;
     /// a value that cannot be read is noted there and left out, and the rest of the row goes on.
@@ -245,6 +268,32 @@ pub enum MappedRow {
         /// The row as it came.
         raw: Value,
     },
+    /// The vendor says that it is gone.
+    Gone {
+        /// Its id.
+        remote_id: String,
+        /// What says so, as it came.
+        raw: Value,
+    },
+}
+
+impl MappedRow {
+    /// Its id, when that could be read.
+    pub fn remote_id(&self) -> Option<&str> {
+        match self {
+            Self::Good(seen) => Some(&seen.key.remote_id),
+            Self::Bad { remote_id, .. } => remote_id.as_deref(),
+            Self::Gone { remote_id, .. } => Some(remote_id),
+        }
+    }
+
+    /// The row as it came.
+    pub fn raw(&self) -> &Value {
+        match self {
+            Self::Good(seen) => &seen.raw,
+            Self::Bad { raw, .. } | Self::Gone { raw, .. } => raw,
+        }
+    }
 }
 
 /// A page after mapping.
@@ -271,7 +320,8 @@ pub trait AnyReader: Send + Sync {
     /// One row by its id, mapped.
     ///
     /// # Errors
-    /// [`Fault::Gone`] when there is no such row, or why the vendor did not give it.
+    /// [`Fault::Gone`] when there is no such row, [`Fault::Merged`] when it was merged into another one, or why the
+    /// vendor did not give it.
     async fn read_one(&self, net: &Net, remote_id: &str) -> Result<MappedRow, Fault>;
 
     /// Maps a row as it came, without asking the vendor.
@@ -292,8 +342,13 @@ impl<R: Reader> AnyReader for R {
     }
 
     async fn read_one(&self, net: &Net, remote_id: &str) -> Result<MappedRow, Fault> {
-        let row = self.one(net, remote_id).await?;
-        Ok(map_row(self, &net.settings(), row))
+        let row = map_row(self, &net.settings(), self.one(net, remote_id).await?);
+        // Taken for the one that was asked for, that one would count as read, and is not.
+        if row.remote_id() != Some(remote_id) {
+            let why = format!("asked for {remote_id:?}, answered with {:?}", row.remote_id().unwrap_or_default());
+            return Err(Fault::Shape { path: "id".to_owned(), why });
+        }
+        Ok(row)
     }
 
     fn map_raw(&self, settings: &Settings, raw: Value) -> MappedRow {
@@ -305,11 +360,16 @@ fn map_row<R: Reader>(reader: &R, settings: &Settings, row: Row<R::Wire>) -> Map
     let (wire, raw) = match row {
         Row::Ok { wire, raw } => (wire, raw),
         Row::Bad { raw, why } => {
-            let remote_id = raw.get("id").and_then(|id| id.as_str().map(str::to_owned).or(Some(id.to_string())));
+            let id = raw.get("id").filter(|id| id.is_string() || id.is_number());
+            let remote_id = id.map(|id| id.as_str().map_or_else(|| id.to_string(), str::to_owned));
             return MappedRow::Bad { remote_id, code: "UNREADABLE_ROW".to_owned(), why, raw };
         }
+        Row::Gone { remote_id, raw } => return MappedRow::Gone { remote_id, raw },
     };
     let key = reader.key(&wire);
+    if reader.is_gone(&wire) {
+        return MappedRow::Gone { remote_id: key.remote_id, raw };
+    }
     let mut bag = Bag::default();
     match reader.map(&wire, settings, &mut bag) {
         Ok(claim) => MappedRow::Good(Box::new(Observed { key, claim, fields: bag.into_fields(), raw })),

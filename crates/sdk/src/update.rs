@@ -6,7 +6,7 @@ use crosstie_domain::integration::UpdateRecord;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::{Connector, Fault, MappedRow, Net, Observed, Unmappable, Written};
+use crate::{Connector, Fault, MappedRow, Net, Observed, Written};
 
 /// An update beside what the vendor holds.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,7 +42,7 @@ impl Comparison {
         }
         match reader.read_one(net, &update.remote_id).await? {
             MappedRow::Good(held) => Self::of(*held, update),
-            MappedRow::Bad { code, .. } if code == Unmappable::DELETED => Err(Fault::Gone),
+            MappedRow::Gone { .. } => Err(Fault::Gone),
             MappedRow::Bad { code, why, .. } => {
                 Err(Fault::Shape { path: "$".to_owned(), why: format!("{code}: {why}") })
             }

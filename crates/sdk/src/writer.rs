@@ -1,6 +1,6 @@
 //! Writing to a vendor: each intent takes effect at most once, or says that it cannot promise that.
 
-use crosstie_domain::integration::{Claim, EffectKey, Intent};
+use crosstie_domain::integration::{Claim, EffectKey, EffectSafety, Intent};
 
 use crate::{Fault, Net, RowKey};
 
@@ -22,6 +22,22 @@ pub enum WriteSafety {
     /// Fields of a record that exists are set to values: twice says what once says. What stands there is looked at
     /// before, so that nobody's change is overwritten unseen.
     SetValues,
+    /// Nothing: there is no key, no id of our choosing and no draft that can be found. The host sends it once; when the
+    /// answer is lost it sends nothing more, and a person says whether it happened. `find` is never called for it.
+    NotRepeatable,
+}
+
+impl WriteSafety {
+    /// The class of it, as people are told.
+    pub fn class(self) -> EffectSafety {
+        match self {
+            Self::NativeKey { .. } => EffectSafety::NativeKey,
+            Self::UpsertBy { .. } => EffectSafety::UpsertBy,
+            Self::FindThenCreate => EffectSafety::FindThenCreate,
+            Self::SetValues => EffectSafety::SetValues,
+            Self::NotRepeatable => EffectSafety::NotRepeatable,
+        }
+    }
 }
 
 /// What the host asks a writer to do.

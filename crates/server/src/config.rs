@@ -6,7 +6,7 @@ use std::{
 };
 
 use crosstie_domain::integration::{
-    Arm, ConnectionMode, EgressRules, Entity,
+    Arm, ConnectionMode, EgressRules, Entity, InboundLimits,
     authority::{Authority, FieldRules, OnConflict},
 };
 use crosstie_sdk::{ClientAuth, Grant};
@@ -46,6 +46,9 @@ pub struct Config {
     /// Where webhooks may be sent.
     #[serde(default)]
     pub webhooks: WebhooksConfig,
+    /// When what systems say is compared with what the hub believes.
+    #[serde(default)]
+    pub drift: DriftConfig,
     /// The systems around the hub.
     #[serde(default)]
     pub connections: Vec<ConnectionConfig>,
@@ -171,12 +174,68 @@ pub struct ConnectionConfig {
     /// What its webhooks are signed with; several while one is being replaced.
     #[serde(default)]
     pub webhook_secrets: Vec<String>,
+    /// How fresh what is read from it is to be.
+    #[serde(default)]
+    pub freshness: FreshnessConfig,
+    /// How much of it is taken in by webhook.
+    #[serde(default)]
+    pub inbound: InboundLimits,
     /// What only its connector understands.
     #[serde(default)]
     pub settings: serde_json::Map<String, serde_json::Value>,
     /// Which of its secrets the environment gave: these come before those that the database keeps.
     #[serde(skip)]
     pub from_environment: Vec<SecretKind>,
+}
+
+/// When what systems say is compared with what the hub believes, and how much of it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DriftConfig {
+    /// The time of day, in UTC, such as `02:00`; `never` for only when somebody asks.
+    #[serde(default = "default_drift_at")]
+    pub at: String,
+    /// Records of each kind that a nightly comparison draws; once a week everything is compared.
+    #[serde(default = "default_drift_sample")]
+    pub sample: u32,
+}
+
+impl Default for DriftConfig {
+    fn default() -> Self {
+        Self { at: default_drift_at(), sample: default_drift_sample() }
+    }
+}
+
+impl DriftConfig {
+    /// The minute of the day; none when it is only compared when somebody asks.
+    ///
+    /// # Errors
+    /// Why it is no time of day.
+    pub fn at_minute(&self) -> Result<Option<u32>, &'static str> {
+        const WRONG: &str = "not a time of day such as 02:00, and not `never`";
+        if self.at == "never" {
+            return Ok(None);
+        }
+        let (hours, minutes) = self.at.split_once(':').ok_or(WRONG)?;
+        let (hours, minutes): (u32, u32) = (hours.parse().map_err(|_| WRONG)?, minutes.parse().map_err(|_| WRONG)?);
+        if hours < 24 && minutes < 60 { Ok(Some(hours * 60 + minutes)) } else { Err(WRONG) }
+    }
+}
+
+fn default_drift_at() -> String {
+    "02:00".to_owned()
+}
+
+fn default_drift_sample() -> u32 {
+    100
+}
+
+/// How fresh what is read from a system is to be.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FreshnessConfig {
+    /// How old the newest proof that everything was read may be, in seconds.
+    pub objective_seconds: Option<u32>,
 }
 
 /// An OAuth 2.0 client.
@@ -263,6 +322,9 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// The largest of the numbers that say how much a connection takes in.
+const MOST_INBOUND: u32 = 1_000_000_000;
+
 fn default_listen() -> String {
     "127.0.0.1:8080".to_owned()
 }
@@ -329,6 +391,10 @@ impl Config {
             return Err(key("metrics_listen", "not an address with a port, such as 127.0.0.1:9090"));
         }
         self.database.check()?;
+        self.drift.at_minute().map_err(|why| key("drift.at", why))?;
+        if self.drift.sample > 10_000 {
+            return Err(key("drift.sample", "at most 10000"));
+        }
         if self.public_url.as_ref().is_some_and(|url| !is_origin(url.strip_suffix('/').unwrap_or(url))) {
             let why = "not an address such as https://hub.example.com: http or https and a host, perhaps a port, and \
                        no path, query, fragment or user";
@@ -354,6 +420,14 @@ impl Config {
             if crosstie_connectors::connector(&connection.connector).is_none() {
                 let known: Vec<_> = crosstie_connectors::CONNECTORS.iter().map(|one| one.descriptor().id).collect();
                 return Err(key(&at("connector"), &format!("no such connector; there are {}", known.join(", "))));
+            }
+            if connection.freshness.objective_seconds == Some(0) {
+                return Err(key(&at("freshness.objective_seconds"), "at least 1"));
+            }
+            let inbound = connection.inbound;
+            let numbers = [("per_second", inbound.per_second), ("burst", inbound.burst), ("backlog", inbound.backlog)];
+            if let Some((part, _)) = numbers.into_iter().find(|(_, number)| !(1..=MOST_INBOUND).contains(number)) {
+                return Err(key(&at(&format!("inbound.{part}")), &format!("between 1 and {MOST_INBOUND}")));
             }
             connection.check_credentials().map_err(|(part, why)| key(&at(part), why))?;
         }
@@ -453,6 +527,11 @@ mod tests {
         check("[database]\nurl = \"sqlite://x\"\nspeed = 9", &[], "speed");
         check(&format!("exchanges = {{ keep_days = 3, bodies = \"all\" }}\n{GOOD}"), &[], "");
         check(&format!("exchanges = {{ bodies = \"some\" }}\n{GOOD}"), &[], "some");
+        let inbound = |rest: &str| format!("{GOOD}[connections.inbound]\n{rest}");
+        check(&inbound("per_second = 5\nburst = 10"), &[], "");
+        check(&inbound("burst = 0"), &[], "`connections[0].inbound.burst`: between 1 and");
+        check(&inbound("backlog = 2000000000"), &[], "`connections[0].inbound.backlog`");
+        check(&inbound("speed = 5"), &[], "speed");
         check(&GOOD.replace("hubspot", "hubspit"), &[], "`connections[0].connector`");
         check(&GOOD.replace("crm-eu", "CRM EU"), &[], "`connections[0].name`");
         check(&GOOD.replace("token = \"t\"", ""), &[], "`connections[0].token`: missing");

@@ -55,6 +55,11 @@ pub(crate) async fn migrate(url: &str) -> Result<usize, StartError> {
     Ok(missing)
 }
 
+/// The file of an SQLite database.
+pub(crate) fn file(url: &str) -> Option<PathBuf> {
+    sqlite_parts(url).map(|(file, _)| PathBuf::from(file))
+}
+
 fn prepare(url: &str) -> io::Result<()> {
     let Some((file, mode)) = sqlite_parts(url) else { return Ok(()) };
     let file = PathBuf::from(file);

@@ -3,10 +3,12 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use crosstie_app::{App, SystemClock, secrets::SecretsError};
-use crosstie_domain::Clock;
+use crosstie_domain::{Clock, integration::InboundLimits};
 use crosstie_sdk::{Credentials, HttpEgress, NetOptions, ReqwestTransport, Secret, Settings, TransportError};
 use crosstie_store::{Store, StoreError};
-use crosstie_sync::{ConnectionSetup, Connections, Engine, ExchangeLog, Running, SetupError};
+use crosstie_sync::{
+    ConnectionSetup, Connections, DriftOptions, Engine, ExchangeLog, ReadingOptions, Running, SetupError,
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -65,7 +67,7 @@ pub struct Shared {
     pub engine: Arc<Engine>,
     /// The address under which other systems reach the hub.
     pub public_url: String,
-    /// Set when the hub stops: no new work is asked for, and streams are completed.
+    /// Set when the hub stops: what is new is refused, and streams are completed.
     pub stopping: CancellationToken,
 }
 
@@ -78,7 +80,8 @@ pub struct Hub {
     /// Where it listens.
     pub address: SocketAddr,
     running: Running,
-    stop: CancellationToken,
+    stopping: CancellationToken,
+    closing: CancellationToken,
     servers: Vec<tokio::task::JoinHandle<()>>,
 }
 
@@ -104,11 +107,11 @@ impl Hub {
         let egress = HttpEgress::new(app.egress_rules()).map_err(|error| TransportError::NotSent(error.to_string()))?;
         let name = format!("hub-{}", clock.new_uuid());
         let engine = Engine::with_egress(app.clone(), connections, name, Arc::new(egress));
-        let stop = CancellationToken::new();
+        let (stopping, closing) = (CancellationToken::new(), CancellationToken::new());
         let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
         let public_url = public_url.trim_end_matches('/').to_owned();
         note_sign_ins(&sign_ins, &engine, &public_url).await?;
-        let shared = Shared { app: app.clone(), engine: Arc::clone(&engine), public_url, stopping: stop.clone() };
+        let shared = Shared { app: app.clone(), engine: Arc::clone(&engine), public_url, stopping: stopping.clone() };
         let metrics = telemetry::metrics();
         let mut servers = Vec::new();
         let own_metrics = match &config.metrics_listen {
@@ -116,30 +119,38 @@ impl Hub {
                 let listener = listen("metrics_listen", address).await?;
                 let address = local_address("metrics_listen", &listener, address)?;
                 tracing::info!(%address, "metrics are served");
-                servers.push(serve(listener, routes::metrics(metrics.clone()), stop.clone()));
+                servers.push(serve(listener, routes::metrics(metrics.clone()), closing.clone()));
                 false
             }
             None => true,
         };
         let router = routes::router(shared, own_metrics.then_some(metrics), &config.cors_origins);
-        servers.push(serve(listener, router, stop.clone()));
+        servers.push(serve(listener, router, closing.clone()));
         let running = engine.start();
-        Ok(Self { app, engine, address, running, stop, servers })
+        Ok(Self { app, engine, address, running, stopping, closing, servers })
     }
 
-    /// Stops: no new work, then the loops, then the listeners, for at most so long each.
+    /// Stops, and takes at most so long for all of it. From here on `/readyz` says so and new requests are refused,
+    /// which is heard for as long as the loops end what they are at; then the listeners close, and requests that are
+    /// under way end. What does not end in time is cut off as a kill would cut it off.
     pub async fn stop(self, patience: Duration) {
-        self.stop.cancel();
-        self.running.stop(patience).await;
-        // What a database that does not answer cannot take is left out.
-        let _ = tokio::time::timeout(patience, self.engine.connections().exchanges().flush()).await;
+        let began = tokio::time::Instant::now();
+        let by = |eighths: u32| began + patience * eighths / 8;
+        self.stopping.cancel();
+        self.running.stop(patience * 6 / 8).await;
+        self.closing.cancel();
         for mut server in self.servers {
-            if tokio::time::timeout(patience, &mut server).await.is_err() {
+            if tokio::time::timeout_at(by(7), &mut server).await.is_err() {
                 server.abort();
             }
         }
-        // A database that cannot be closed in order is closed by the end of the process.
-        let _ = self.app.store().close().await;
+        // What a database that does not answer cannot take is left out, and it is closed by the end of the process.
+        let _ = tokio::time::timeout_at(by(8), async {
+            self.engine.flush_refusals().await;
+            self.engine.connections().exchanges().flush().await;
+            self.app.store().close().await
+        })
+        .await;
     }
 }
 
@@ -182,10 +193,11 @@ async fn open_all(config: &Config) -> Result<Opened, StartError> {
     let app = open_app(config).await?;
     let config = credentials::complete(&app, config).await?;
     let transport = Arc::new(ReqwestTransport::new()?);
+    let drift = DriftOptions { at_minute: config.drift.at_minute().unwrap_or_default(), sample: config.drift.sample };
     let (mut setups, mut sign_ins) = (Vec::new(), Vec::new());
     for connection in &config.connections {
         let sign_in = OAuthSignIn::of(&app, connection);
-        setups.push(setup(connection, sign_in.as_ref(), transport.clone()));
+        setups.push(setup(connection, sign_in.as_ref(), (drift, transport.clone())));
         sign_ins.extend(sign_in.map(|sign_in| (connection.name.clone(), sign_in)));
     }
     let exchanges = ExchangeLog::start(app.store(), config.exchanges);
@@ -195,6 +207,11 @@ async fn open_all(config: &Config) -> Result<Opened, StartError> {
         named.map_or(&[][..], |connection| connection.push.as_slice())
     };
     connections.keep_true(&app, pushed).await?;
+    let inbound = |name: &str| {
+        let named = config.connections.iter().find(|connection| connection.name == name);
+        named.map_or_else(InboundLimits::default, |connection| connection.inbound)
+    };
+    connections.limit_inbound(&app, inbound).await?;
     Ok(Opened { app, connections, sign_ins })
 }
 
@@ -214,10 +231,10 @@ async fn note_sign_ins(
     Ok(())
 }
 
-fn setup(
+pub(crate) fn setup(
     config: &ConnectionConfig,
     sign_in: Option<&OAuthSignIn>,
-    transport: Arc<ReqwestTransport>,
+    (drift, transport): (DriftOptions, Arc<ReqwestTransport>),
 ) -> ConnectionSetup {
     let connector = crosstie_connectors::connector(&config.connector);
     let credentials = match sign_in {
@@ -236,6 +253,7 @@ fn setup(
         webhook_secrets: config.webhook_secrets.iter().map(Secret::new).collect(),
         arms: config.arms.clone(),
         mode: config.mode,
+        reading: ReadingOptions { freshness_seconds: config.freshness.objective_seconds.map(i64::from), drift },
     }
 }
 

@@ -19,7 +19,10 @@ pub fn start_logs(level: &str) {
         Ok(filter) => (filter.unwrap_or_else(default), None),
         Err(error) => (default(), Some(error)),
     };
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A log that cannot be written, as on a full disk, is no reason to fail a request: the library would say so on
+    // standard error, too, and panic when that cannot be written either.
+    let logs = tracing_subscriber::fmt().log_internal_errors(false);
+    let logs = logs.with_env_filter(filter).with_writer(std::io::stderr);
     // On a terminal the library decides: it leaves colors out for NO_COLOR.
     let logs = if std::io::stderr().is_terminal() { logs } else { logs.with_ansi(false) };
     // A second start in one process keeps the first.

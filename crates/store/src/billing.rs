@@ -1,6 +1,7 @@
 //! Service orders and invoices.
 
 use crosstie_domain::{
+    Instant,
     access::RowScope,
     billing::{InvoiceLineRecord, InvoiceRecord, ServiceOrderRecord},
     ids::{InvoiceId, MilestoneId, ServiceOrderId, SowId},
@@ -167,6 +168,7 @@ pub struct InvoiceRow {
     due_on: Option<i32>,
     billing_reference: Option<String>,
     rejection: Option<String>,
+    deleted_at: Option<i64>,
     version: i32,
     created_at: i64,
     updated_at: i64,
@@ -179,6 +181,7 @@ impl Listed for InvoiceRecord {
     const FROM: &'static str = "invoices";
     const ID: &'static str = "invoices.id";
     const ACCOUNT: Option<&'static str> = Some("invoices.account_id");
+    const UNLISTED: &'static str = "invoices.merged_into IS NOT NULL";
 
     fn expression(column: InvoiceColumn) -> Expression {
         match column {
@@ -208,6 +211,7 @@ impl Listed for InvoiceRecord {
             due_on: codec::date_opt("invoices.due_on", row.due_on)?,
             billing_reference: row.billing_reference,
             rejection: row.rejection,
+            deleted_at: codec::instant_opt("invoices.deleted_at", row.deleted_at)?,
             version: row.version,
             created_at: codec::instant("invoices.created_at", row.created_at)?,
             updated_at: codec::instant("invoices.updated_at", row.updated_at)?,
@@ -382,11 +386,22 @@ impl Tx {
             ("due_on", invoice.due_on.map(|on| on.days()).into()),
             ("billing_reference", invoice.billing_reference.clone().into()),
             ("rejection", invoice.rejection.clone().into()),
+            ("deleted_at", invoice.deleted_at.map(Instant::micros).into()),
             ("version", invoice.version.into()),
             ("created_at", invoice.created_at.micros().into()),
             ("updated_at", invoice.updated_at.micros().into()),
         ];
         self.save_versioned("invoices", row).await
+    }
+
+    /// Lets an invoice that is the same as another one leave the lists, or come back.
+    ///
+    /// # Errors
+    /// As the database.
+    pub async fn merge_invoice(&self, invoice: InvoiceId, into: Option<InvoiceId>) -> Result<(), StoreError> {
+        let sql = "UPDATE invoices SET merged_into = $1 WHERE id = $2";
+        let values = vec![into.map(|into| into.to_string()).into(), invoice.to_string().into()];
+        self.connection().run(sql, values).await.map(|_| ())
     }
 
     /// Replaces the lines of an invoice.

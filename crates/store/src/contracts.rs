@@ -4,6 +4,7 @@ use crosstie_domain::{
     access::RowScope,
     contracts::SowRecord,
     ids::{AccountId, OpportunityId, SowId},
+    integration::adoption::match_text,
 };
 use sea_orm::FromQueryResult;
 use serde_json::{Value as Json, json};
@@ -155,6 +156,8 @@ impl Tx {
             ("total_minor", sow.total.minor.into()),
             ("total_currency", sow.total.currency.to_string().into()),
             ("po_number", sow.po_number.clone().into()),
+            ("match_po", sow.po_number.as_deref().and_then(match_text).into()),
+            ("match_title", match_text(&sow.title).into()),
             ("signed_on", sow.signed_on.map(|on| on.days()).into()),
             ("version", sow.version.into()),
             ("created_at", sow.created_at.micros().into()),

@@ -1,6 +1,7 @@
 //! Pools and transactions.
 
 use std::{
+    panic::Location,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -19,12 +20,16 @@ use tokio::time::timeout;
 use crate::{
     StoreError,
     gate::{WriteGate, WritePass},
+    watch::{CommitWatch, Side, Watched},
 };
 
 /// How long work waits for its turn: for a connection, and on SQLite for the writers before it.
 const TURN: Duration = Duration::from_secs(10);
 /// How long a statement waits for a lock that another process or transaction holds.
 const LOCK: Duration = Duration::from_secs(5);
+/// How long PostgreSQL keeps a transaction in which nothing happens. A process that stands still with one open would
+/// otherwise keep its locks, and all others waiting, for as long as it stands.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// The database: a pool for reading and a way to write.
 #[derive(Clone)]
@@ -39,6 +44,7 @@ struct Inner {
     gate: WriteGate,
     clock: Arc<dyn Clock>,
     statements: Arc<AtomicU64>,
+    watched: Watched,
 }
 
 impl Store {
@@ -47,6 +53,22 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`] when it cannot be reached.
     pub async fn open(url: &str, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        Self::open_with(url, clock, Watched::default()).await
+    }
+
+    /// The same with a watch over every commit: for tests that end a process at any of them.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub async fn open_watched(
+        url: &str,
+        clock: Arc<dyn Clock>,
+        watch: Arc<dyn CommitWatch>,
+    ) -> Result<Self, StoreError> {
+        Self::open_with(url, clock, Watched::by(watch)).await
+    }
+
+    async fn open_with(url: &str, clock: Arc<dyn Clock>, watched: Watched) -> Result<Self, StoreError> {
         let sqlite = url.starts_with("sqlite:");
         let reading = connect(url, if sqlite { 4 } else { 16 }).await?;
         let writing = if sqlite { connect(url, 1).await? } else { reading.clone() };
@@ -59,6 +81,7 @@ impl Store {
                 gate: WriteGate::default(),
                 clock,
                 statements: Arc::default(),
+                watched,
             }),
         })
     }
@@ -89,7 +112,8 @@ impl Store {
         };
         let transaction = self.inner.writing.begin_with_options(options).await?;
         let (clock, statements) = (Arc::clone(&self.inner.clock), Arc::clone(&self.inner.statements));
-        Ok(Tx { transaction, backend: self.inner.backend, clock, statements, _pass: pass })
+        let (backend, watched) = (self.inner.backend, self.inner.watched.clone());
+        Ok(Tx { transaction, backend, clock, statements, watched, _pass: pass })
     }
 
     /// Whether the database answers.
@@ -98,6 +122,24 @@ impl Store {
     /// [`StoreError::Unavailable`].
     pub async fn ping(&self) -> Result<(), StoreError> {
         Ok(self.inner.reading.ping().await?)
+    }
+
+    /// Brings what was written to SQLite into the main file and empties its log, so that nothing erased stays there. A
+    /// reader may hold that up; then it is done at the next opportunity. Does nothing with PostgreSQL.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn empty_log(&self) -> Result<(), StoreError> {
+        if self.is_sqlite() {
+            let _pass = self.inner.gate.ordinary().await;
+            let writing = Connection {
+                way: Way::Pool(&self.inner.writing),
+                backend: self.inner.backend,
+                statements: &self.inner.statements,
+            };
+            writing.run("PRAGMA wal_checkpoint(TRUNCATE)", vec![]).await?;
+        }
+        Ok(())
     }
 
     /// Closes all connections; what is under way ends first.
@@ -144,6 +186,8 @@ async fn connect(url: &str, connections: u32) -> Result<DatabaseConnection, Stor
             .pragma("journal_mode", "WAL")
             .pragma("synchronous", "FULL")
             .pragma("foreign_keys", "ON")
+            // What is deleted or erased is overwritten in the file, not only let go of.
+            .pragma("secure_delete", "ON")
             .busy_timeout(LOCK)
             .statement_cache_capacity(256)
     });
@@ -159,7 +203,10 @@ async fn connect(url: &str, connections: u32) -> Result<DatabaseConnection, Stor
     });
     options.map_sqlx_postgres_pool_opts(|pool| pool.idle_timeout(None).max_lifetime(None));
     options.map_sqlx_postgres_opts(|postgres| {
-        postgres.options([("lock_timeout", LOCK.as_millis().to_string())]).statement_cache_capacity(256)
+        let limits = [("lock_timeout", LOCK), ("idle_in_transaction_session_timeout", SILENCE)];
+        postgres
+            .options(limits.map(|(name, limit)| (name, limit.as_millis().to_string())))
+            .statement_cache_capacity(256)
     });
     Ok(Database::connect(options).await?)
 }
@@ -170,6 +217,7 @@ pub struct Tx {
     backend: DbBackend,
     clock: Arc<dyn Clock>,
     statements: Arc<AtomicU64>,
+    watched: Watched,
     _pass: Option<WritePass>,
 }
 
@@ -178,8 +226,15 @@ impl Tx {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`], and nothing was kept.
-    pub async fn commit(self) -> Result<(), StoreError> {
-        Ok(self.transaction.commit().await?)
+    #[track_caller]
+    pub fn commit(self) -> impl Future<Output = Result<(), StoreError>> + Send {
+        let place = Location::caller();
+        async move {
+            self.watched.reached(Side::Before, place).await;
+            self.transaction.commit().await?;
+            self.watched.reached(Side::After, place).await;
+            Ok(())
+        }
     }
 
     /// The present moment.

@@ -4,6 +4,7 @@ use crosstie_domain::{
     access::RowScope,
     delivery::MilestoneRecord,
     ids::{MilestoneId, SowId},
+    integration::adoption::match_text,
 };
 use sea_orm::FromQueryResult;
 use serde_json::{Value as Json, json};
@@ -115,6 +116,7 @@ impl Tx {
             ("account_id", milestone.account_id.to_string().into()),
             ("position", milestone.position.into()),
             ("name", milestone.name.clone().into()),
+            ("match_name", match_text(&milestone.name).into()),
             ("amount_minor", milestone.amount.minor.into()),
             ("amount_currency", milestone.amount.currency.to_string().into()),
             ("planned_on", milestone.planned_on.map(|on| on.days()).into()),

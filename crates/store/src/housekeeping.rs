@@ -5,11 +5,11 @@
 
 use crosstie_domain::{
     Instant,
-    integration::{DeliveryStatus, InboundStatus},
+    integration::{DeliveryStatus, EffectStatus, InboundStatus},
 };
 use sea_orm::FromQueryResult;
 
-use crate::{Reads, Store, StoreError, codec, db::marks, integration::EffectStatus};
+use crate::{Reads, Store, StoreError, codec, db::marks};
 
 /// Tables that PostgreSQL keeps by month, and by which moment.
 const MONTHLY: [(&str, &str); 4] = [
@@ -31,6 +31,8 @@ const ALERT_DAYS: i64 = 90;
 const CHANGE_DAYS: i64 = 90;
 /// How long deliveries are kept after the receiver took them.
 const DELIVERY_DAYS: i64 = 30;
+/// How long refused webhooks are kept.
+const REFUSAL_DAYS: i64 = 7;
 /// Rows that go in one transaction: few, so that nobody waits long behind it.
 const BATCH: i64 = 500;
 
@@ -39,9 +41,10 @@ const DAY_MS: i64 = 86_400_000;
 impl Store {
     /// Makes this month's and the coming months' partitions, and lets go of what was kept long enough: idempotency
     /// keys and inbox keys that have run out (inbox keys after 30 days; those of events about money never), deliveries
-    /// to subscribed systems 30 days after these took them, the bodies of webhooks, finished runs, closed alerts and
-    /// placed changes after 90 days. The key and the body of an event stay while it waits, is tried again or is parked;
-    /// the intent of an effect stays until the effect is done. Doing it again changes nothing.
+    /// to subscribed systems 30 days after these took them, refused webhooks after 7 days, the bodies of webhooks,
+    /// finished runs, closed alerts and placed changes after 90 days. The key and the body of an event stay while it
+    /// waits, is tried again or is parked; the intent of an effect stays until the effect is done. Doing it again changes
+    /// nothing.
     ///
     /// # Errors
     /// As the database.
@@ -66,6 +69,7 @@ impl Store {
         self.delete(("idempotency_keys", "principal, idempotency_key"), "expires_at <= $1", now.micros()).await?;
         self.delete(("inbox_keys", "connection_id, dedupe_key"), &keys, now.micros()).await?;
         self.delete(("sync_runs", "id"), "finished_at < $1", ago(RUN_DAYS)).await?;
+        self.delete(("inbound_refusals", "id"), "refused_at < $1", ago(REFUSAL_DAYS)).await?;
         self.delete(("alerts", "id"), "closed_at < $1", ago(ALERT_DAYS)).await?;
         self.delete(("inbound_payloads", "id, received_at"), &payloads, ago(PAYLOAD_DAYS)).await?;
         let delivered = format!("status = '{}' AND finished_at < $1", codec::text(&DeliveryStatus::Delivered));
@@ -159,6 +163,15 @@ impl Store {
         }
         tx.commit().await
     }
+}
+
+/// The partitions of this and the coming months, by their names.
+pub(crate) fn coming_months(now: Instant) -> Vec<String> {
+    let named = |table: &str| {
+        let months = (0..=AHEAD).filter_map(|ahead| month(now, ahead));
+        months.map(|(name, ..)| format!("{table}_{name}")).collect::<Vec<_>>()
+    };
+    MONTHLY.iter().flat_map(|(table, _)| named(table)).collect()
 }
 
 /// The name of a month so many after the present one, and its first and last moment in microseconds.

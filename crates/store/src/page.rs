@@ -2,6 +2,7 @@
 
 use crosstie_domain::access::RowScope;
 use sea_orm::{DbErr, FromQueryResult, QueryResult, Value};
+use serde::Serialize;
 use serde_json::Value as Json;
 
 use crate::{Reads, StoreError, db::marks};
@@ -81,7 +82,8 @@ fn beginning(text: &str) -> String {
 }
 
 /// A value to compare with.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Operand {
     /// Text, identifiers and written forms of enums.
     Text(String),
@@ -90,7 +92,8 @@ pub enum Operand {
 }
 
 /// How to compare.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Operator {
     /// Equal.
     Eq,
@@ -103,7 +106,8 @@ pub enum Operator {
 }
 
 /// A condition on rows.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Condition<C> {
     /// All hold; true when empty.
     All(Vec<Condition<C>>),
@@ -398,6 +402,24 @@ pub async fn plan<T: Listed>(
     let text = format!("{explain} {}", sql.page::<T>(scope, request));
     let steps: Vec<Step> = db.connection().all(&text, sql.values).await?;
     Ok(steps.into_iter().map(|step| step.0).collect::<Vec<_>>().join("\n"))
+}
+
+/// The records that fit a condition and that the scope shows, in the order of their identifiers, at most so many.
+///
+/// # Errors
+/// As the database.
+pub async fn first_of<T: Listed>(
+    db: &impl Reads,
+    scope: &RowScope,
+    condition: &Condition<T::Column>,
+    most: u32,
+) -> Result<Vec<T>, StoreError> {
+    let mut sql = Sql::of(db);
+    let parts = [sql.scope::<T>(scope), listed::<T>(), sql.condition::<T>(condition)];
+    let text =
+        format!("SELECT {} FROM {} WHERE {} ORDER BY {} LIMIT {most}", T::SELECT, T::FROM, parts.join(" AND "), T::ID);
+    let rows: Vec<T::Row> = db.connection().all(&text, sql.values).await?;
+    rows.into_iter().map(T::record).collect()
 }
 
 /// How many records of a list the scope shows.

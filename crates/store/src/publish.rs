@@ -5,11 +5,11 @@ use crosstie_domain::{
     Instant,
     access::Principal,
     ids::{DomainEventId, OutboxId},
-    integration::{EffectKey, Entity, Intent},
+    integration::{EffectKey, EffectStatus, Entity, Intent},
 };
 use serde_json::{Value, json};
 
-use crate::{Reads, StoreError, Tx, codec, db::Columns, integration::EffectStatus};
+use crate::{Reads, StoreError, Tx, codec, db::Columns};
 
 /// A change that has been made to a record.
 #[derive(Debug, Clone, Copy)]

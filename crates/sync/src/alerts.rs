@@ -26,6 +26,8 @@ impl Engine {
     pub(crate) async fn watch(&self, shown: &mut BTreeSet<Labels>) -> Result<(), StoreError> {
         let open = open_alerts(self.app.store()).await?;
         self.show(&open, shown);
+        self.show_holds().await?;
+        self.show_backlogs().await?;
         if self.app.store().lease("alerts", &self.name, LEASE_MS).await?.is_none() {
             return Ok(());
         }
@@ -78,7 +80,7 @@ fn is_about(alert: &AlertRecord, kind: AlertKind, connection: ConnectionId) -> b
 }
 
 fn what_waits(connection: &Connection, waiting: Waiting) -> String {
-    let parts = [(waiting.rows, "row(s)"), (waiting.events, "inbound event(s)"), (waiting.effects, "refused order(s)")];
+    let parts = [(waiting.rows, "row(s)"), (waiting.events, "inbound event(s)"), (waiting.effects, "effect(s)")];
     let parts: Vec<String> =
         parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
     format!("At {} wait for a person: {}.", connection.record.name, parts.join(", "))

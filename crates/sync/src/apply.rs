@@ -1,12 +1,12 @@
 //! What was read from a system becomes records: every row in the caller's transaction, a bad row by itself.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crosstie_app::{App, AppError, Cause, Ingested, Observation, Origin};
+use crosstie_app::{App, AppError, Cause, Deleted, Ingested, Observation, Origin};
 use crosstie_domain::{
     Instant,
-    ids::{InboundEventId, SyncRunId},
-    integration::{AssertedField, Claim, ConnectionMode, Entity, OUR_WRITE},
+    ids::{CorrectionId, InboundEventId, SyncRunId},
+    integration::{AssertedField, Claim, ConnectionMode, DeleteEvidence, Entity, OUR_WRITE},
 };
 use crosstie_sdk::{AnyReader, Fault, MappedRow, Observed};
 use crosstie_store::{
@@ -16,12 +16,17 @@ use crosstie_store::{
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::{Connection, exchanges::exchange_that_brought, inbox::describe};
+use crate::{
+    Connection,
+    exchanges::exchange_that_brought,
+    gone::{Missing, believed_gone, claim, without_ghosts},
+    inbox::describe,
+};
 
 /// The longest id of a vendor that the hub takes, in bytes.
 const LONGEST_ID: usize = 255;
 /// The code of a row that the database will not take.
-const UNSTORABLE: &str = "UNSTORABLE";
+pub(crate) const UNSTORABLE: &str = "UNSTORABLE";
 
 /// What set off the reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +39,10 @@ pub(crate) enum Because {
     Write,
     /// A release of the connector that maps otherwise.
     NewMapping,
+    /// A row that could not be applied, as a person corrected it.
+    Corrected(CorrectionId),
+    /// A run that reads again what was read before, whatever its version.
+    Again(SyncRunId),
 }
 
 /// What came of a batch of rows.
@@ -100,10 +109,39 @@ impl ApplyError {
 
 /// Where rows come from, as it stands in the transaction that takes them in.
 #[derive(Clone, Copy)]
-struct Source<'a> {
-    connection: &'a Connection,
+pub(crate) struct Source<'a> {
+    pub(crate) connection: &'a Connection,
     because: Because,
     mode: ConnectionMode,
+}
+
+impl<'a> Source<'a> {
+    /// What a connection says in this transaction.
+    pub(crate) async fn of(tx: &Tx, connection: &'a Connection, because: Because) -> Result<Self, StoreError> {
+        Ok(Self { connection, because, mode: keep_up(tx, connection).await? })
+    }
+
+    /// Where what was read came from; the label is that of the connection's mapping.
+    pub(crate) fn origin(self, mapping_version: &'a str) -> Origin<'a> {
+        let (run, event) = match self.because {
+            Because::Run(run) | Because::Again(run) => (Some(run), None),
+            Because::Event(event) => (None, Some(event)),
+            Because::Write | Because::NewMapping | Because::Corrected(_) => (None, None),
+        };
+        Origin {
+            connection: self.connection.record.id,
+            run,
+            event,
+            exchange: None,
+            arms: self.connection.record.arms.as_slice(),
+            mode: self.mode,
+            cause: match self.because {
+                Because::Corrected(correction) => Cause::Corrected(correction),
+                _ => Cause::Reading,
+            },
+            mapping_version,
+        }
+    }
 }
 
 /// How far a connection goes now. Its mapping is the one that the transaction sees: what is written under it must have
@@ -123,6 +161,10 @@ pub(crate) async fn with_references(
     (entity, asked_at): (Entity, Instant),
     rows: Vec<MappedRow>,
 ) -> Result<Vec<ReadRow>, ApplyError> {
+    let rows = match reader(connection, entity) {
+        Some(reader) => without_ghosts(app, connection, reader, rows).await?,
+        None => rows,
+    };
     let mut all = Vec::new();
     let mut asked = HashSet::new();
     for row in &rows {
@@ -138,7 +180,7 @@ pub(crate) async fn with_references(
         let asked_at = app.store().now();
         let row = match reader.read_one(&connection.net, remote_id).await {
             Ok(row) => row,
-            Err(Fault::Gone) => continue,
+            Err(Fault::Gone | Fault::Merged { .. }) => continue,
             // The rows that refer to it are good without it.
             Err(fault @ (Fault::Shape { .. } | Fault::Rejected { .. } | Fault::Unsupported)) => MappedRow::Bad {
                 remote_id: Some(remote_id.to_owned()),
@@ -169,12 +211,14 @@ pub(crate) async fn apply(
     rows: &[ReadRow],
 ) -> Result<Applied, ApplyError> {
     let mut applied = Applied::default();
-    let source = Source { connection, because, mode: keep_up(tx, connection).await? };
+    let source = Source::of(tx, connection, because).await?;
+    let gone = believed_gone(tx, connection, rows).await?;
     for row in rows {
-        let anew = connection.mapped_now(row).filter(|_| because != Because::NewMapping);
+        let mapped_now = matches!(because, Because::NewMapping | Because::Corrected(_));
+        let anew = connection.mapped_now(row).filter(|_| !mapped_now);
         let row = anew.as_ref().unwrap_or(row);
         let bad = match &row.row {
-            MappedRow::Good(seen) => match take_row(app, tx, source, (row, seen)).await? {
+            MappedRow::Good(seen) => match take_row(app, tx, source, &gone, (row, seen)).await? {
                 Some(Ingested::Unusable { code, why }) => {
                     Some((Some(seen.key.remote_id.clone()), code.to_owned(), why, &seen.raw))
                 }
@@ -185,9 +229,23 @@ pub(crate) async fn apply(
                 }
             },
             MappedRow::Bad { remote_id, code, why, raw } => Some((remote_id.clone(), code.clone(), why.clone(), raw)),
+            MappedRow::Gone { remote_id, .. } => {
+                let missing = Missing {
+                    entity: row.entity,
+                    remote_id,
+                    evidence: DeleteEvidence::Announced,
+                    merged_into: None,
+                    sweep: None,
+                    asked_at: row.asked_at,
+                };
+                let deleted = claim(app, tx, (connection, because), missing).await?;
+                applied.changed += i32::from(deleted == Deleted::Claimed { everywhere: true });
+                applied.ask_again |= deleted == Deleted::AskAgain && !row.is_reference;
+                None
+            }
         };
         if let Some((remote_id, code, why, raw)) = bad {
-            park(tx, connection, row.entity, (remote_id, code, why, raw)).await?;
+            park(app, tx, connection, (row.entity, remote_id, code, why, raw)).await?;
             applied.parked += 1;
             applied.subject_parked |= !row.is_reference;
         }
@@ -212,13 +270,11 @@ pub(crate) async fn apply_singly(
             }
             Err(error) if error.is_poison() => {
                 drop(tx);
-                let (remote_id, raw) = match &row.row {
-                    MappedRow::Good(seen) => (Some(seen.key.remote_id.clone()), &seen.raw),
-                    MappedRow::Bad { remote_id, raw, .. } => (remote_id.clone(), raw),
-                };
+                let (remote_id, raw) = (row.row.remote_id().map(str::to_owned), row.row.raw());
                 let tx = app.store().begin().await?;
                 let why = describe(&error);
-                park(&tx, connection, row.entity, (remote_id, UNSTORABLE.to_owned(), why, raw)).await?;
+                let parked = (row.entity, remote_id, UNSTORABLE.to_owned(), why, raw);
+                park(app, &tx, connection, parked).await?;
                 tx.commit().await?;
                 applied.add(Applied { parked: 1, subject_parked: !row.is_reference, ..Applied::default() });
             }
@@ -229,10 +285,10 @@ pub(crate) async fn apply_singly(
 }
 
 async fn park(
+    app: &App,
     tx: &Tx,
     connection: &Connection,
-    entity: Entity,
-    (remote_id, code, message, raw): (Option<String>, String, String, &Value),
+    (entity, remote_id, code, message, raw): (Entity, Option<String>, String, String, &Value),
 ) -> Result<(), ApplyError> {
     let raw = raw.to_string();
     let usable = remote_id.filter(|id| is_usable_id(id));
@@ -245,7 +301,7 @@ async fn park(
         raw,
         mapping_version: connection.mapping_label(),
     };
-    Ok(tx.park_row(&parked).await?)
+    Ok(app.park(tx, parked).await?)
 }
 
 /// Whether a vendor's id can be a key here: both databases refuse NUL or very long keys.
@@ -258,20 +314,30 @@ async fn take_row(
     app: &App,
     tx: &Tx,
     source: Source<'_>,
+    gone: &HashMap<(Entity, String), Instant>,
     (row, seen): (&ReadRow, &Observed),
 ) -> Result<Option<Ingested>, ApplyError> {
     if !is_usable_id(&seen.key.remote_id) {
         let why = format!("an id has 1 to {LONGEST_ID} bytes, none of them NUL");
         return Ok(Some(Ingested::Unusable { code: "BAD_ID", why }));
     }
+    let gone_at = gone.get(&(row.entity, seen.key.remote_id.clone()));
+    if gone_at.is_some_and(|at| row.asked_at < *at) {
+        return Ok(Some(Ingested::AskAgain));
+    }
     if let Because::Run(_) = source.because
+        && gone_at.is_none()
         && unchanged(tx, source.connection, seen).await?
     {
         return Ok(None);
     }
     let taken = take(app, tx, source, (row.asked_at, seen)).await?;
-    if matches!(taken, Ingested::Taken { .. }) {
+    if let Ingested::Taken { record_id, .. } = &taken {
         tx.unpark_row(source.connection.record.id, row.entity, &seen.key.remote_id).await?;
+        if gone_at.is_some() {
+            let back = (row.entity, seen.key.remote_id.as_str(), record_id.as_str());
+            app.came_back(tx, source.origin(&source.connection.mapping_label()), back).await?;
+        }
     }
     Ok(Some(taken))
 }
@@ -289,23 +355,9 @@ async fn take(
     source: Source<'_>,
     (asked_at, seen): (Instant, &Observed),
 ) -> Result<Ingested, ApplyError> {
-    let Source { connection, because, mode } = source;
-    let (run, event) = match because {
-        Because::Run(run) => (Some(run), None),
-        Because::Event(event) => (None, Some(event)),
-        Because::Write | Because::NewMapping => (None, None),
-    };
-    let (mapping_version, arms) = (connection.mapping_label(), connection.record.arms.as_slice());
-    let origin = Origin {
-        connection: connection.record.id,
-        run,
-        event,
-        exchange: exchange_that_brought(&seen.key.remote_id),
-        arms,
-        mode,
-        cause: Cause::Reading,
-        mapping_version: &mapping_version,
-    };
+    let mapping_version = source.connection.mapping_label();
+    let exchange = exchange_that_brought(&seen.key.remote_id);
+    let origin = Origin { exchange, ..source.origin(&mapping_version) };
     let raw = seen.raw.to_string();
     // PostgreSQL keeps no NUL in a text; in JSON it is written with a backslash and does no harm.
     let clean = raw.contains("\\u0000").then(|| without_nul(&seen.claim)).flatten();
@@ -317,7 +369,8 @@ async fn take(
         fields: &seen.fields,
         raw: &raw,
     };
-    Ok(app.ingest(tx, origin, observation).await?)
+    // On the heap: what is decided on a row is too much for the stack of every way that leads here.
+    Ok(Box::pin(app.ingest(tx, origin, observation)).await?)
 }
 
 /// The claim with every NUL in its texts shown as one that cannot be shown.

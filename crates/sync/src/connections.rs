@@ -6,15 +6,21 @@ use crosstie_app::App;
 use crosstie_domain::{
     access::{Principal, RowScope},
     ids::ConnectionId,
-    integration::{Arm, ConnectionMode, ConnectionRecord, Entity, RemapCause},
+    integration::{Arm, ConnectionMode, ConnectionRecord, Entity, InboundLimits, InboundPressure, RemapCause},
 };
 use crosstie_sdk::{Connector, Net, NetError, NetOptions, ReadEntity, Redactor, Secret, SettingsError};
 use crosstie_store::{
     Condition, Direction, PageRequest, Span, StoreError,
-    integration::{ConnectionColumn, Pushes, connection_by_name, connection_state, pushes_of},
+    integration::{ConnectionColumn, Pushes, connection_by_name, connection_state, inbound_pressure_of, pushes_of},
 };
 
-use crate::{ExchangeLog, live::Live};
+use crate::{
+    ExchangeLog,
+    freshness::{ReadingOptions, save_objectives},
+    live::Live,
+    pressure::Pressure,
+    quotas::SharedQuotas,
+};
 
 /// A connection as it is configured.
 pub struct ConnectionSetup {
@@ -30,6 +36,8 @@ pub struct ConnectionSetup {
     pub arms: Vec<Arm>,
     /// How far it goes when it is first configured; later its mode is what it was switched to.
     pub mode: ConnectionMode,
+    /// How it is read beyond what its connector says.
+    pub reading: ReadingOptions,
 }
 
 /// A connection that cannot be used as it is configured.
@@ -102,6 +110,12 @@ pub struct Connection {
     pub net: Net,
     pub(crate) live: Live,
     pub(crate) webhook_secrets: Vec<Secret>,
+    /// How much of it comes in by webhook.
+    pub(crate) pressure: Pressure,
+    /// Takes its secrets out of what is kept.
+    pub(crate) redactor: Arc<Redactor>,
+    /// How it is read beyond what its connector says.
+    pub(crate) reading: ReadingOptions,
 }
 
 impl Connection {
@@ -124,7 +138,7 @@ impl Connection {
         let arms = self.record.arms.clone();
         self.connector.descriptor().reads.iter().filter(move |declared| match declared.entity {
             Entity::Opportunity => arms.contains(&Arm::Crm),
-            Entity::Invoice => arms.contains(&Arm::Billing),
+            Entity::Invoice | Entity::ServiceOrder => arms.contains(&Arm::Billing),
             _ => true,
         })
     }
@@ -173,10 +187,11 @@ impl Connections {
             let live = Live::new(setup.net.settings.as_value().clone());
             let descriptor = setup.connector.descriptor();
             let secrets = setup.net.credentials.secrets().into_iter().chain(&setup.webhook_secrets);
-            let recorded = exchanges.over(Arc::clone(&setup.net.transport), Redactor::new(secrets));
+            let redactor = Arc::new(Redactor::new(secrets));
+            let recorded = exchanges.over(Arc::clone(&setup.net.transport), Arc::clone(&redactor));
             setup.net.transport = recorded.clone();
             let net = Net::new(descriptor, setup.net);
-            let net = net.map_err(|error| SetupError::Net { name: setup.name.clone(), error })?;
+            let mut net = net.map_err(|error| SetupError::Net { name: setup.name.clone(), error })?;
             if let Some(arm) = setup.arms.iter().find(|arm| !descriptor.arms.contains(arm)) {
                 let arm = format!("{arm:?}").to_lowercase();
                 return Err(SetupError::Arm { name: setup.name, connector: descriptor.id, arm });
@@ -184,9 +199,12 @@ impl Connections {
             let arms = if setup.arms.is_empty() { descriptor.arms.to_vec() } else { setup.arms };
             let record = write_down(app, &setup.name, descriptor.id, (arms, setup.mode)).await?;
             recorded.belongs_to(record.id, &record.name);
+            net.share_budgets(Arc::new(SharedQuotas { store: app.store().clone(), connection: record.id }));
             let webhook_secrets = setup.webhook_secrets;
-            let connection = Connection { connector: setup.connector, net, live, webhook_secrets, record };
+            let (reading, connector, pressure) = (setup.reading, setup.connector, Pressure::default());
+            let connection = Connection { connector, net, live, webhook_secrets, pressure, redactor, record, reading };
             connection.begin(app).await?;
+            save_objectives(app, &connection, &connection.reading).await?;
             if by_id.insert(connection.record.id, Arc::new(connection)).is_some() {
                 return Err(SetupError::Twice(setup.name));
             }
@@ -217,6 +235,25 @@ impl Connections {
             }
         }
         Ok(tx.commit().await?)
+    }
+
+    /// Says how much each connection takes in by webhook, by its name, and writes it down.
+    ///
+    /// # Errors
+    /// As the database.
+    pub async fn limit_inbound(&self, app: &App, limits: impl Fn(&str) -> InboundLimits) -> Result<(), StoreError> {
+        let ids: Vec<_> = self.by_id.keys().copied().collect();
+        let known = inbound_pressure_of(app.store(), &ids).await?;
+        let tx = app.store().begin().await?;
+        for connection in self.all() {
+            let limits = limits(&connection.record.name);
+            connection.pressure.limit(limits);
+            let is_known = |one: &InboundPressure| one.connection_id == connection.record.id && one.limits == limits;
+            if !known.iter().any(is_known) {
+                tx.save_inbound_limits(connection.record.id, limits).await?;
+            }
+        }
+        tx.commit().await
     }
 
     /// Disables the connections that the database knows and that are not configured any more: nothing new is billed

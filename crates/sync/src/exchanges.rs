@@ -12,12 +12,13 @@ use std::{
     time::Duration,
 };
 
+use crosstie_app::erasure::{Erased, ErasedValues};
 use crosstie_domain::{
     Instant,
     ids::{ConnectionId, ExchangeId, InboundEventId, SyncRunId},
-    integration::{EffectKey, ExchangeHeader, ExchangeRecord},
+    integration::{EffectKey, ExchangeHeader, ExchangeRecord, RunTrigger},
 };
-use crosstie_sdk::{HttpRequest, HttpResponse, Redactor, Sending, Transport, TransportError, fault_code};
+use crosstie_sdk::{HttpRequest, HttpResponse, Priority, Redactor, Sending, Transport, TransportError, fault_code};
 use crosstie_store::{Store, StoreError};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -72,11 +73,38 @@ tokio::task_local! {
     static WORK: Arc<Work>;
 }
 
-/// A piece of work that talks to another system: why it does, and what it was last answered.
-#[derive(Default)]
+/// A piece of work that talks to another system: why it does, how much its calls matter beside others, and what it was
+/// last answered.
 pub(crate) struct Work {
     cause: Cause,
+    priority: Priority,
     answers: Mutex<Answers>,
+    contact: Mutex<Option<Contact>>,
+}
+
+/// What an exchange shows of whether the system is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Contact {
+    /// It answered, be it with a refusal.
+    Answered,
+    /// It did not, or only that something is wrong with it: a stable code.
+    Silent(&'static str),
+}
+
+impl Contact {
+    /// What the code of an exchange shows; nothing when the system asks to slow down.
+    fn of(fault: Option<&'static str>) -> Option<Self> {
+        match fault {
+            Some("THROTTLED") => None,
+            Some(code @ ("TRANSIENT" | "OUTCOME_UNKNOWN")) => Some(Self::Silent(code)),
+            _ => Some(Self::Answered),
+        }
+    }
+}
+
+/// What the last exchange of the present work showed, if there was one since this was last asked.
+pub(crate) fn contact() -> Option<Contact> {
+    WORK.try_with(|work| work.contact()).ok().flatten()
 }
 
 #[derive(Default)]
@@ -87,13 +115,38 @@ struct Answers {
 }
 
 impl Work {
+    /// Work for somebody who waits: an event or an effect.
     pub(crate) fn of(cause: Cause) -> Arc<Self> {
-        Arc::new(Self { cause, ..Self::default() })
+        Self::new(cause, Priority::Event)
+    }
+
+    /// A reading: what changed lately goes before what has time.
+    pub(crate) fn of_run(run: SyncRunId, trigger: RunTrigger) -> Arc<Self> {
+        let priority = match trigger {
+            RunTrigger::Schedule | RunTrigger::Manual | RunTrigger::Refresh => Priority::Incremental,
+            RunTrigger::Backfill | RunTrigger::Sweep | RunTrigger::Drift => Priority::BackFill,
+        };
+        Self::new(Cause { run: Some(run), ..Cause::default() }, priority)
+    }
+
+    /// Work that nobody waits for and that no run tells of.
+    pub(crate) fn aside() -> Arc<Self> {
+        Self::new(Cause::default(), Priority::BackFill)
+    }
+
+    fn new(cause: Cause, priority: Priority) -> Arc<Self> {
+        Arc::new(Self { cause, priority, answers: Mutex::default(), contact: Mutex::default() })
+    }
+
+    /// What its last exchange showed, if there was one since this was last asked.
+    pub(crate) fn contact(&self) -> Option<Contact> {
+        self.contact.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Does a part of the work; what it exchanges is known as caused by it.
     pub(crate) async fn on<T>(self: &Arc<Self>, part: impl Future<Output = T>) -> T {
-        WORK.scope(Arc::clone(self), part).await
+        // On the heap: what a piece of work holds on to is too much for the stack of a thread.
+        self.priority.of(WORK.scope(Arc::clone(self), Box::pin(part))).await
     }
 
     fn remember(&self, id: ExchangeId, body: &Arc<Vec<u8>>) {
@@ -226,8 +279,7 @@ impl ExchangeLog {
     }
 
     /// Carries requests by this transport and writes down what was exchanged.
-    pub(crate) fn over(&self, transport: Arc<dyn Transport>, redactor: Redactor) -> Arc<Recorded> {
-        let redactor = Arc::new(redactor);
+    pub(crate) fn over(&self, transport: Arc<dyn Transport>, redactor: Arc<Redactor>) -> Arc<Recorded> {
         Arc::new(Recorded { transport, log: self.clone(), redactor, connection: OnceLock::new() })
     }
 
@@ -317,6 +369,7 @@ fn cut(mut text: String) -> String {
 }
 
 async fn write_all(store: Store, mut waiting: mpsc::Receiver<Message>, (bodies, held): (KeptBodies, Arc<AtomicUsize>)) {
+    let erased = ErasedValues::default();
     while let Some(first) = waiting.recv().await {
         let until = Moment::now() + GATHER;
         let mut next = Some(first);
@@ -333,7 +386,7 @@ async fn write_all(store: Store, mut waiting: mpsc::Receiver<Message>, (bodies, 
                 next = timeout_at(until, waiting.recv()).await.ok().flatten();
             }
         }
-        write(&store, &records).await;
+        write(&store, &erased, records).await;
         for done in flushed {
             // Whoever does not wait any more need not know.
             let _ = done.send(());
@@ -341,12 +394,24 @@ async fn write_all(store: Store, mut waiting: mpsc::Receiver<Message>, (bodies, 
     }
 }
 
-async fn write(store: &Store, records: &[ExchangeRecord]) {
+async fn write(store: &Store, erased: &ErasedValues, mut records: Vec<ExchangeRecord>) {
     if records.is_empty() {
         return;
     }
+    let mut cleaned = false;
     for _ in 0..TRIES {
-        match store.keep_exchanges(records).await {
+        // Nothing is written down before it is known what must not be.
+        let kept = match erased.now(store).await {
+            Ok(erased) => {
+                if !cleaned {
+                    records.iter_mut().for_each(|record| without_erased(record, &erased));
+                    cleaned = true;
+                }
+                store.keep_exchanges(&records).await
+            }
+            Err(error) => Err(error),
+        };
+        match kept {
             Ok(()) => return,
             Err(error) => warn!(error = %describe(&error), "exchanges could not be written down"),
         }
@@ -354,6 +419,26 @@ async fn write(store: &Store, records: &[ExchangeRecord]) {
     }
     let dropped = u64::try_from(records.len()).unwrap_or(0);
     metrics::counter!("crosstie_exchanges_dropped_total", "what" => "exchange").increment(dropped);
+}
+
+/// Remembers for the present work what an exchange showed.
+fn note_contact(fault: Option<&'static str>) {
+    let Some(contact) = Contact::of(fault) else { return };
+    // What is asked outside of any work shows nothing to anybody.
+    let _ = WORK.try_with(|work| *work.contact.lock().unwrap_or_else(PoisonError::into_inner) = Some(contact));
+}
+
+fn without_erased(record: &mut ExchangeRecord, erased: &Erased) {
+    if erased.is_empty() {
+        return;
+    }
+    record.address = erased.masked(std::mem::take(&mut record.address));
+    for body in [&mut record.request_body, &mut record.answer_body] {
+        *body = body.take().map(|body| erased.masked(body));
+    }
+    for header in record.request_headers.iter_mut().chain(&mut record.answer_headers) {
+        header.value = erased.masked(std::mem::take(&mut header.value));
+    }
 }
 
 /// A transport that tells the log what it carried.
@@ -393,7 +478,10 @@ impl Recorded {
 impl Transport for Recorded {
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
         let (Some((connection, name)), Some(Writer { store, .. })) = (self.connection.get(), &self.log.writer) else {
-            return self.transport.send(request).await;
+            let sending = Sending::now();
+            let answer = self.transport.send(request).await;
+            note_contact(fault_code(&answer, sending));
+            return answer;
         };
         let (id, started_at, sending) = (store.new_id(), store.now(), Sending::now());
         let (method, url, request_headers) = (request.method.as_str(), request.url.clone(), request.headers.clone());
@@ -402,6 +490,7 @@ impl Transport for Recorded {
         let answer = self.transport.send(request).await;
         let took = begun.elapsed();
         let fault = fault_code(&answer, sending);
+        note_contact(fault);
         let status = answer.as_ref().ok().map(|answer| answer.status);
         self.count(name, (status, fault));
         let answered = answer.as_ref().ok().map(|answer| (answer.headers.clone(), Arc::new(answer.body.clone())));

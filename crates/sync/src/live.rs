@@ -95,6 +95,8 @@ impl Connection {
         let raw = match &row.row {
             MappedRow::Good(seen) => &seen.raw,
             MappedRow::Bad { raw, .. } => raw,
+            // What says that it is gone says so under any mapping.
+            MappedRow::Gone { .. } => return None,
         };
         if raw.is_null() {
             return None;

@@ -11,14 +11,17 @@ use crosstie_store::{
     StoreError, Tx,
     integration::{Cursor, Lease, cursor},
 };
+use serde_json::Value;
 use tracing::{info, warn};
 
 use crate::{
     Connection, Engine,
     alerts::{note_fault, note_success},
     apply::{Applied, ApplyError, Because, apply, apply_singly, with_references},
-    exchanges::{Cause, Work},
+    backfill::{hand_over, is_long_first_load},
+    exchanges::{Work, contact},
     heartbeat::{LEASE_MS, while_held},
+    places::Places,
     schedule::next_try,
 };
 
@@ -54,18 +57,22 @@ impl Engine {
             return Ok(None);
         };
         let reading = Reading { connection, declared, reader, run_id, lease };
-        let work = Work::of(Cause { run: Some(run_id), ..Cause::default() });
+        let work = Work::of_run(run_id, trigger);
+        let _at_work = self.at_work.begin(connection.record.id);
         let run =
             while_held(work.on(self.read(&reading, trigger)), || store.keep_lease(&reading.lease, LEASE_MS)).await;
         store.release_lease(&reading.lease).await?;
+        self.note_contact(connection, work.contact()).await?;
         run.map(Some)
     }
 
     async fn read(&self, reading: &Reading<'_>, trigger: RunTrigger) -> Result<SyncRunRecord, StoreError> {
         let (mut cursor, mut run) = self.begin(reading, trigger).await?;
+        let mut places = Places::default();
         loop {
-            match self.read_page(reading, &mut cursor, &mut run).await {
-                Ok(true) => {}
+            match self.read_page(reading, &mut places, (&mut cursor, &mut run)).await {
+                // A system that was left alone is back, which the others need not wait longer for.
+                Ok(true) => self.note_contact(reading.connection, contact()).await?,
                 Ok(false) => return Ok(run),
                 Err(ApplyError::App(AppError::Store(error @ StoreError::Unavailable(_)))) => return Err(error),
                 Err(error) => {
@@ -112,7 +119,7 @@ impl Engine {
             started_at: now,
             finished_at: None,
         };
-        tx.interrupt_runs(connection_id, entity).await?;
+        tx.interrupt_runs(connection_id, entity, &[RunTrigger::Schedule, RunTrigger::Manual]).await?;
         tx.save_run(&run).await?;
         tx.commit().await?;
         Ok((cursor, run))
@@ -122,29 +129,33 @@ impl Engine {
     async fn read_page(
         &self,
         reading: &Reading<'_>,
-        cursor: &mut Cursor,
-        run: &mut SyncRunRecord,
+        places: &mut Places,
+        (cursor, run): (&mut Cursor, &mut SyncRunRecord),
     ) -> Result<bool, ApplyError> {
         let Reading { connection, declared, reader, .. } = reading;
+        self.unless_paused(connection).await?;
         let asked_at = self.app.store().now();
         let until = cursor.window_until.unwrap_or(asked_at);
         let since = lower_bound(declared.order, cursor.watermark, until);
         let ask = Ask { since, until, more: cursor.more.clone(), limit: PAGE_ROWS };
         let page = reader.read_page(&connection.net, &ask).await?;
-        if let More::At(place) = &page.more
-            && cursor.more.as_ref() == Some(place)
-        {
-            let why = "the vendor's page led back to itself".to_owned();
-            return Err(Fault::Shape { path: "more".to_owned(), why }.into());
-        }
+        places.follow(cursor.more.as_ref(), &page.more)?;
         let rows_read = i32::try_from(page.rows.len()).unwrap_or(i32::MAX);
+        self.note_shape(connection, declared.entity, &page.rows).await?;
         let rows = with_references(&self.app, connection, (declared.entity, asked_at), page.rows).await?;
 
         let because = Because::Run(run.id);
         let mut next = Progress { cursor: cursor.clone(), run: run.clone() };
         next.run.pages += 1;
         next.run.rows_read += rows_read;
+        let mut handed_over = None;
         let goes_on = match page.more {
+            More::At(place) if is_long_first_load(cursor, &next.run) => {
+                // The rest is read beside what changes from now on.
+                next.end_window(until, declared, self.app.store().now());
+                handed_over = Some(place);
+                false
+            }
             More::At(place) => {
                 next.cursor.more = Some(place);
                 true
@@ -160,12 +171,12 @@ impl Engine {
         match apply(&self.app, &tx, connection, because, &rows).await {
             Ok(applied) => {
                 next.count(applied);
-                self.close_page(reading, tx, &next).await?;
+                self.close_page(reading, tx, (&next, handed_over)).await?;
             }
             Err(error) if error.is_poison() => {
                 drop(tx);
                 next.count(apply_singly(&self.app, connection, because, &rows).await?);
-                self.close_page(reading, self.app.store().begin().await?, &next).await?;
+                self.close_page(reading, self.app.store().begin().await?, (&next, handed_over)).await?;
             }
             Err(error) => return Err(error),
         }
@@ -175,9 +186,17 @@ impl Engine {
     }
 
     /// Writes down how far it came, in the transaction of the page's rows, as long as nobody else reads by now.
-    async fn close_page(&self, reading: &Reading<'_>, tx: Tx, next: &Progress) -> Result<(), ApplyError> {
+    async fn close_page(
+        &self,
+        reading: &Reading<'_>,
+        tx: Tx,
+        (next, handed_over): (&Progress, Option<Value>),
+    ) -> Result<(), ApplyError> {
         if !tx.holds_lease(&reading.lease).await? {
             return Err(Fault::Transient { why: "another process reads this now".to_owned() }.into());
+        }
+        if let (Some(place), Some(until)) = (handed_over, next.cursor.watermark) {
+            hand_over(&tx, reading.connection, (reading.declared.entity, until, place)).await?;
         }
         tx.save_cursor(&next.cursor).await?;
         tx.save_run(&next.run).await?;
@@ -204,14 +223,19 @@ impl Engine {
     ) -> Result<(), StoreError> {
         let fault = error.to_fault();
         let tx = self.app.store().begin().await?;
-        if matches!(fault, Fault::CursorGone) {
+        if matches!(fault, Fault::CursorGone | Fault::CursorLoop) {
             cursor.more = None;
         }
-        cursor.next_run_at = next_try(tx.now(), cursor.failures, &fault);
-        cursor.failures += 1;
+        if fault == Fault::Paused {
+            cursor.next_run_at = tx.now();
+        } else {
+            cursor.next_run_at = next_try(tx.now(), cursor.failures, &fault);
+            cursor.failures += 1;
+        }
         run.status = RunStatus::Failed;
         run.error_code = Some(fault.code().to_owned());
-        run.error_message = Some(fault.to_string().replace('\0', "\u{fffd}"));
+        let message = fault.to_string().replace('\0', "\u{fffd}");
+        run.error_message = Some(self.app.erased(&tx).await?.masked(message));
         run.next_attempt_at = Some(cursor.next_run_at);
         run.finished_at = Some(tx.now());
         if tx.holds_lease(&reading.lease).await? {
@@ -222,7 +246,7 @@ impl Engine {
         tx.commit().await?;
         warn!(
             run.id = %run.id, connection.name = %reading.connection.record.name, run.entity = run.entity.as_str(),
-            run.code = fault.code(), error = %fault, "a synchronization run failed"
+            run.code = fault.code(), "a synchronization run failed"
         );
         metrics::counter!("crosstie_runs_failed_total", "code" => fault.code()).increment(1);
         Ok(())

@@ -26,6 +26,14 @@ impl Engine {
         Ok(placed > 0)
     }
 
+    /// Gives what waits its place in the one order, unless another process does. Returns whether there may be more.
+    ///
+    /// # Errors
+    /// As the database.
+    pub async fn place_changes(&self) -> Result<bool, StoreError> {
+        self.relay(&mut None).await
+    }
+
     /// A lease of this process, taken or renewed when it is time to.
     pub(crate) async fn hold<'a>(
         &self,

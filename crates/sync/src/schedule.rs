@@ -9,16 +9,21 @@ const WAITS_MS: [i64; 8] = [1_000, 5_000, 30_000, 120_000, 600_000, 1_800_000, 3
 /// Wait for a person to renew a credential or a permission, in milliseconds.
 const PERSON_MS: i64 = 300_000;
 
+/// When it is looked again whether a person did what is waited for.
+pub(crate) fn waits_for_a_person(now: Instant) -> Instant {
+    now.plus_ms(PERSON_MS + rand::rng().random_range(-PERSON_MS / 5..=PERSON_MS / 5))
+}
+
 /// When a request that met this fault is tried again, after so many tries: as the vendor says, or by our own schedule
 /// with up to a fifth more or less, so that many do not come back at once.
 pub(crate) fn next_try(now: Instant, attempts: i32, fault: &Fault) -> Instant {
     if let Fault::Throttled { retry_after_ms: Some(wait) } = fault {
         return now.plus_ms((*wait).max(WAITS_MS[0]));
     }
-    let wait = match fault {
-        Fault::NeedsReauth | Fault::MissingScope { .. } => PERSON_MS,
-        _ => wait_ms(attempts),
-    };
+    if matches!(fault, Fault::NeedsReauth | Fault::MissingScope { .. }) {
+        return waits_for_a_person(now);
+    }
+    let wait = wait_ms(attempts);
     now.plus_ms(wait + rand::rng().random_range(-wait / 5..=wait / 5))
 }
 

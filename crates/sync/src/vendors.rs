@@ -1,8 +1,11 @@
 //! The connectors behind the configured connections, as the use cases may ask them.
 
 use crosstie_app::{Mapped, Mapper, VendorSettings, Vendors};
-use crosstie_domain::{ids::ConnectionId, integration::Entity};
-use crosstie_sdk::{MappedRow, Settings};
+use crosstie_domain::{
+    ids::ConnectionId,
+    integration::{EffectSafety, Entity, IntentKind},
+};
+use crosstie_sdk::{Fault, MappedRow, Settings, WriteSafety};
 use serde_json::Value;
 
 use crate::{Connections, apply::reader};
@@ -26,6 +29,10 @@ impl Vendors for Connections {
         connection.connector.check_settings(&Settings::new(settings.clone())).map_err(|error| error.to_string())
     }
 
+    fn safety(&self, connection: ConnectionId, intent: IntentKind, entity: Entity) -> Option<EffectSafety> {
+        self.get(connection)?.connector.descriptor().safety(intent, entity).map(WriteSafety::class)
+    }
+
     fn mapper(&self, connection: ConnectionId, entity: Entity, settings: &Value) -> Option<Mapper> {
         let reader = reader(self.get(connection)?, entity)?;
         let settings = Settings::new(settings.clone());
@@ -35,6 +42,7 @@ impl Vendors for Connections {
                 Mapped::Good { remote_id, claim, fields }
             }
             MappedRow::Bad { code, why, .. } => Mapped::Bad { code, why },
+            MappedRow::Gone { .. } => Mapped::Bad { code: Fault::Gone.code().to_owned(), why: Fault::Gone.to_string() },
         }))
     }
 }

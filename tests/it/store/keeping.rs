@@ -156,7 +156,7 @@ async fn runs_that_nobody_finished_are_ended_for_their_kind_of_record_alone() {
         }
         database.clock.advance(5_000);
         let tx = store.begin().await.expect("a transaction begins");
-        tx.interrupt_runs(one, Entity::Opportunity).await.expect("they are ended");
+        tx.interrupt_runs(one, Entity::Opportunity, &[RunTrigger::Schedule]).await.expect("they are ended");
         tx.commit().await.expect("it commits");
         let found = runs(&store).await;
         assert_eq!(found[1..], [over, elsewhere, accounts]);
@@ -219,7 +219,7 @@ async fn count(database: &Database, table: &str) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_are_forgotten_after_thirty_days_but_never_those_about_money_or_of_what_waits() {
+async fn promise_3_once_per_key_keys_stay_thirty_days_and_those_about_money_for_good() {
     on_each_database(async |database| {
         let store = database.open().await;
         let from = connection(&store, "stripe").await;

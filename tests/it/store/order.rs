@@ -116,3 +116,28 @@ async fn an_effect_that_is_seen_late_waits_for_the_later_one_of_its_customer_tha
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_heartbeat_that_comes_after_the_end_takes_nothing_again_and_holds_up_nobody() {
+    on_each_database(async |database| {
+        let store = database.open().await;
+        let from = connection(&store, "hubspot").await;
+        let inbox = InboxWriter::start(&store);
+        inbox.accept(delivery(from, &[("a1", "a"), ("a2", "a")])).await.expect("accepted");
+        let first = claim(&store).await.expect("a1");
+        end(&store, &first, &EventOutcome::Processed).await.expect("it ends");
+        assert!(!store.keep_event(&first, super::LEASE_MS).await.expect("it is asked"), "nothing is held any more");
+        let second = claim(&store).await.expect("a2 is not held up");
+        assert!(second.id > first.id);
+
+        let (billing, acme) = (connection(&store, "stripe").await, account(&store, "Acme").await);
+        for _ in 0..2 {
+            ask(&store, billing, &place_order(&acme)).await.expect("asked");
+        }
+        let first = claim_effect(&store).await.expect("the first order");
+        done(&store, &first).await.expect("done");
+        assert!(!store.keep_effect(&first, super::LEASE_MS).await.expect("it is asked"), "nothing is held any more");
+        assert!(claim_effect(&store).await.is_some(), "the second order is not held up");
+    })
+    .await;
+}

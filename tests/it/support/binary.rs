@@ -27,8 +27,13 @@ pub(crate) struct Said {
 impl Binary {
     /// The binary that the environment names, with this `crosstie.toml`; a line that it is missing otherwise.
     pub(crate) fn find(what: &str, config: &str) -> Option<Self> {
-        let Some(path) = variable("CROSSTIE_BIN") else {
-            println!("NOT RUN: {what} (CROSSTIE_BIN is not set)");
+        Self::named("CROSSTIE_BIN", what, config)
+    }
+
+    /// The same for the binary that this variable of the environment names.
+    pub(crate) fn named(name: &str, what: &str, config: &str) -> Option<Self> {
+        let Some(path) = variable(name) else {
+            println!("NOT RUN: {what} ({name} is not set)");
             return None;
         };
         let folder = std::env::temp_dir().join(format!("crosstie-bin-{}", SystemClock::default().new_uuid()));

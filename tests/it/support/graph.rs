@@ -10,33 +10,38 @@ use crosstie_app::{
     subscriptions::{CreateWebhookSubscription, OfSubscription},
 };
 use crosstie_domain::{
-    access::{AuthContext, RowScope},
+    access::{AuthContext, Principal, RowScope},
     billing::InvoiceLineRecord,
     ids::{ConnectionId, InvoiceId},
     integration::{
-        AlertKey, AlertKind, AssertedField, Assertion, ConflictRecord, ConflictStatus, ConflictVoice, Entity,
-        ExchangeHeader, ExchangeRecord, RunStatus, RunTrigger, SyncRunRecord,
+        AlertKey, AlertKind, AssertedField, Assertion, ConflictRecord, ConflictStatus, ConflictVoice, Customer,
+        EffectKey, Entity, ExchangeHeader, ExchangeRecord, InboundRefusalRecord, Intent, PlaceOrder, ReplayJobRecord,
+        ReplayKind, ReplayStatus, RunStatus, RunTrigger, SyncRunRecord,
         authority::{FieldState, HeldReason, Pushed, Speaker},
     },
     pipeline::AccountRecord,
 };
 use crosstie_graphql::gateway::{Envelope, Gateway};
 use crosstie_store::{
-    Condition, Direction, PageRequest, Span, Store,
-    integration::{ArrivedDelivery, ArrivedEvent, InboxWriter, ParkedColumn, ParkedRow, open_alerts, parked_rows},
+    Condition, Direction, EffectRequest, PageRequest, Span, Store,
+    integration::{
+        ArrivedDelivery, ArrivedEvent, EffectOutcome, InboxWriter, ParkedColumn, ParkedRow, open_alerts, parked_rows,
+    },
 };
 use futures::StreamExt;
 use serde_json::{Value as Json, json};
 
-use super::{Database, Sold, account, connection, events, keyring, sell, usd};
+use super::{Database, Sold, account, connection, effects, events, keyring, readings::save_readings, sell, usd};
 
 /// The root fields that find one object by its identifier, and the type of it.
 const NODES: &[(&str, &str)] = &[
     ("account", "Account"),
     ("alert", "Alert"),
     ("conflict", "Conflict"),
+    ("effect", "Effect"),
     ("connection", "ConnectedSystem"),
     ("inboundEvent", "InboundEvent"),
+    ("inboundRefusal", "InboundRefusal"),
     ("invoice", "Invoice"),
     ("node", "Sow"),
     ("opportunity", "Opportunity"),
@@ -49,18 +54,29 @@ const NODES: &[(&str, &str)] = &[
     ("webhookSubscription", "WebhookSubscription"),
 ];
 /// The root fields that list objects.
-const LISTS: &[&str] = &[
+pub(crate) const LISTS: &[&str] = &[
     "accounts",
+    "adoptionCandidates",
+    "adoptions",
     "alerts",
     "conflicts",
+    "backfills",
     "connections",
+    "deleteClaims",
+    "driftReports",
+    "erasures",
+    "effects",
     "inboundEvents",
+    "inboundRefusals",
     "invoices",
     "opportunities",
     "parkedRows",
     "exchanges",
+    "replayJobs",
     "serviceOrders",
+    "shapeChanges",
     "sows",
+    "sweeps",
     "syncRuns",
     "webhookDeliveries",
     "webhookSubscriptions",
@@ -77,6 +93,7 @@ pub(crate) struct Graph {
     nodes: BTreeMap<&'static str, String>,
     /// Another subscription, which may go.
     ended: String,
+    readings: Vec<(&'static str, String)>,
 }
 
 /// The graph over a new small organization in this database.
@@ -122,6 +139,23 @@ async fn save_event(store: &Store, connection_id: ConnectionId) -> String {
     events(store).await.pop().expect("it is there").id.to_string()
 }
 
+async fn save_refusal(store: &Store, connection_id: ConnectionId) -> String {
+    let refusal = InboundRefusalRecord {
+        id: store.new_id(),
+        connection_id: Some(connection_id),
+        asked_for: "stripe".to_owned(),
+        code: "UNSIGNED".to_owned(),
+        header_names: vec!["content-type".to_owned()],
+        safe_headers: vec![ExchangeHeader { name: "content-type".to_owned(), value: "text/plain".to_owned() }],
+        body_bytes: 5,
+        body_sha256: "00".repeat(32),
+        body_excerpt: Some("10.00".to_owned()),
+        refused_at: store.now(),
+    };
+    assert_eq!(store.keep_refusals(std::slice::from_ref(&refusal), &[]).await.expect("kept"), 1);
+    refusal.id.to_string()
+}
+
 async fn save_parked(store: &Store, connection_id: ConnectionId) -> String {
     let tx = store.begin().await.expect("a transaction begins");
     let parked = ParkedRow {
@@ -150,6 +184,50 @@ async fn save_alert(store: &Store, connection_id: ConnectionId) -> String {
     assert!(tx.raise_alert(&key, 1, "A row waits.").await.expect("the alert is raised"));
     tx.commit().await.expect("it commits");
     open_alerts(store).await.expect("alerts can be read")[0].id.to_string()
+}
+
+/// An order that was placed, with what a person found out about it, and the replay that placed it.
+async fn save_effect(
+    store: &Store,
+    connection_id: ConnectionId,
+    (account, sold): (&AccountRecord, &Sold),
+) -> (String, String) {
+    let intent = Intent::PlaceOrder(PlaceOrder {
+        order: sold.order,
+        sow: sold.sow,
+        customer: Customer { account: account.id, name: account.name.clone(), email: account.billing_email.clone() },
+        title: "ours".to_owned(),
+        po_number: None,
+        total: usd(100_000),
+        lines: vec![],
+    });
+    let (key, record_id) = (EffectKey::place_order(sold.order), sold.order.to_string());
+    let tx = store.begin().await.expect("a transaction begins");
+    let (entity, record_id) = (Entity::ServiceOrder, record_id.as_str());
+    let request = EffectRequest { key: &key, entity, record_id, connection_id, intent: &intent };
+    tx.request_effect(request).await.expect("it is asked for");
+    tx.commit().await.expect("it commits");
+    let claimed = store.claim_effect(1_000).await.expect("asked").expect("it is due");
+    let effect = effects(store).await.pop().expect("it is there").id.to_string();
+    let tx = store.begin().await.expect("a transaction begins");
+    let done = EffectOutcome::Done { remote_id: "prod_ours".to_owned() };
+    tx.effect_ended(&claimed, &done).await.expect("it is done");
+    let found_out = ("{\"status\":\"UNCERTAIN\"}", "{\"happened\":true}");
+    tx.append_correction(&effect, found_out, (Principal::System, None)).await.expect("it is written down");
+    let job = ReplayJobRecord {
+        id: tx.new_id(),
+        kind: ReplayKind::OutboundEffects,
+        status: ReplayStatus::Done,
+        filter: "{}".to_owned(),
+        items: 1,
+        actor: "system".to_owned(),
+        reason: None,
+        created_at: tx.now(),
+        finished_at: Some(tx.now()),
+    };
+    tx.begin_replay(&job, &[(effect.clone(), connection_id)]).await.expect("the replay is saved");
+    tx.commit().await.expect("it commits");
+    (effect, job.id.to_string())
 }
 
 /// A conflict about the domain of an account, of which billing says something else.
@@ -250,6 +328,7 @@ async fn save_invoice_details(store: &Store, connection_id: ConnectionId, invoic
         run_id: None,
         inbound_event_id: None,
         exchange_id: None,
+        correction_id: None,
         mapping_version: "1.0.0".to_owned(),
         observed_at: tx.now(),
         fields: BTreeMap::from([("total".to_owned(), total)]),
@@ -281,8 +360,11 @@ impl Graph {
         let theirs = sell(store, &accounts[1], billing, "theirs").await;
         save_invoice_details(store, billing, ours.invoice).await;
         let (run, event) = (save_run(store, billing).await, save_event(store, billing).await);
-        let parked = save_parked(store, billing).await;
+        let (parked, refusal) = (save_parked(store, billing).await, save_refusal(store, billing).await);
         let alert = save_alert(store, billing).await;
+        let (effect, replay) = save_effect(store, billing, (&accounts[0], &ours)).await;
+        let mut readings = save_readings(store, billing).await;
+        readings.push(("replayJob", replay));
         let conflict = save_conflict(store, billing, &accounts[0]).await;
         let ((subscription, webhook), (ended, _)) = (save_subscription(&app).await, save_subscription(&app).await);
         let gateway = crosstie_graphql::gateway(app.clone());
@@ -297,14 +379,16 @@ impl Graph {
             ("ConnectedSystem", billing.to_string()),
             ("SyncRun", run),
             ("InboundEvent", event),
+            ("InboundRefusal", refusal),
             ("ParkedRow", parked),
             ("Exchange", exchange),
             ("Alert", alert),
             ("Conflict", conflict),
+            ("Effect", effect),
             ("WebhookSubscription", subscription),
             ("WebhookDelivery", webhook),
         ]);
-        Self { app, gateway, billing, accounts, sold: [ours, theirs], nodes, ended }
+        Self { app, gateway, billing, accounts, sold: [ours, theirs], nodes, ended, readings }
     }
 
     /// The identifier of the one of ours of a type that has nodes.
@@ -344,6 +428,12 @@ impl Graph {
             } }),
             "mergeRecords" => json!({ "input": { "recordId": self.accounts[1].id, "intoId": self.id_of("Account") } }),
             "splitRecord" => json!({ "input": { "recordId": self.id_of("Account") } }),
+            "adoptRecord" => json!({ "input": {
+                "connectionId": self.billing, "entity": "INVOICE", "remoteId": "in_none", "recordId": sold.milestone,
+            } }),
+            "connectionDifferences" => json!({ "connectionId": self.billing, "first": 10 }),
+            "connectionDifferenceSummary" => json!({ "connectionId": self.billing }),
+            "undoAdoption" => json!({ "input": { "adoptionId": self.reading("adoption") } }),
             "resolveConflict" => json!({ "input": { "conflictId": self.id_of("Conflict"), "keepAgreed": true } }),
             "webhookEvents" => json!({ "subscriptionId": self.id_of("WebhookSubscription"), "after": 0 }),
             "createWebhookSubscription" => json!({ "input": { "url": "https://receiver.example.com/hooks" } }),
@@ -357,6 +447,22 @@ impl Graph {
                 let id = self.id_of("WebhookSubscription");
                 json!({ "input": { "subscriptionId": id, "fromSequence": 1, "toSequence": 9 } })
             }
+            "replayInboundEvents" | "replayParkedRows" | "replayOutboundEffects" => {
+                json!({ "input": { "filter": {} } })
+            }
+            "editParkedRow" => json!({ "input": { "parkedRowId": self.id_of("ParkedRow"), "raw": "{}" } }),
+            "editInboundEvent" => json!({ "input": {
+                "inboundEventId": self.id_of("InboundEvent"), "entity": "INVOICE", "remoteId": "in_other",
+            } }),
+            "editOutboundEffect" => json!({ "input": { "effectId": self.id_of("Effect"), "title": "Other" } }),
+            "settleOutboundEffect" => json!({ "input": { "effectId": self.id_of("Effect"), "happened": false } }),
+            "confirmSweep" => json!({ "input": { "sweepId": self.reading("sweep") } }),
+            "cancelBackfill" => json!({ "input": { "backfillId": self.reading("backfill") } }),
+            "erasePerson" => json!({ "input": {
+                "emails": ["nobody@nowhere.example"], "reason": "asked for", "dryRun": true,
+            } }),
+            "liftErasure" => json!({ "input": { "erasureId": self.reading("erasure") } }),
+            "refresh" => json!({ "input": { "connectionId": self.billing } }),
             "viewer" => json!({}),
             "entityChanged" => json!({ "after": "0" }),
             "createSow" => json!({ "input": self.draft(sold) }),
@@ -364,6 +470,9 @@ impl Graph {
             "startConnectionAuthorization" => json!({ "input": { "connectionId": self.billing } }),
             "acceptMilestone" => json!({ "input": { "milestoneId": sold.milestone } }),
             "switchConnectionMode" => json!({ "input": { "connectionId": self.billing, "mode": "PULL" } }),
+            "pauseConnection" | "resumeConnection" => {
+                json!({ "input": { "connectionId": self.billing, "what": "ALL" } })
+            }
             "connectionMapping" => json!({ "connectionId": self.billing }),
             "previewMapping" => json!({ "input": { "connectionId": self.billing, "mapping": {} } }),
             "saveMapping" => {
@@ -373,8 +482,13 @@ impl Graph {
                 json!({ "input": { "connectionId": self.billing, "toVersion": 0, "expectedVersion": 0 } })
             }
             "remapHistory" => json!({ "input": { "connectionId": self.billing } }),
-            _ => return None,
+            _ => json!({ "id": self.reading(operation)? }),
         })
+    }
+
+    /// The identifier of what one field of the root shows of how well billing was read.
+    fn reading(&self, shown_by: &str) -> Option<&str> {
+        self.readings.iter().find(|(field, _)| *field == shown_by).map(|(_, id)| id.as_str())
     }
 
     pub(crate) async fn run(&self, auth: AuthContext, query: &str, variables: Json) -> Json {

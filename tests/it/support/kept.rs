@@ -2,11 +2,11 @@
 
 use crosstie_domain::{
     access::RowScope,
-    integration::{InboundEventRecord, SyncRunRecord},
+    integration::{EffectRecord, InboundEventRecord, SyncRunRecord},
 };
 use crosstie_store::{
     Condition, Direction, PageRequest, Span, Store,
-    integration::{InboundColumn, RunColumn, inbound_events, sync_runs},
+    integration::{EffectColumn, InboundColumn, RunColumn, effects as page_of_effects, inbound_events, sync_runs},
 };
 
 fn all<C>(by: C) -> PageRequest<C> {
@@ -18,6 +18,12 @@ fn all<C>(by: C) -> PageRequest<C> {
 pub(crate) async fn events(store: &Store) -> Vec<InboundEventRecord> {
     let page = inbound_events(store, &RowScope::All, &all(InboundColumn::Id)).await.expect("events can be read");
     page.rows.into_iter().map(|(event, _)| event).collect()
+}
+
+/// Every effect, the first first.
+pub(crate) async fn effects(store: &Store) -> Vec<EffectRecord> {
+    let page = page_of_effects(store, &RowScope::All, &all(EffectColumn::Id)).await.expect("effects can be read");
+    page.rows.into_iter().map(|(effect, _)| effect).collect()
 }
 
 /// Every synchronization run, the first first.

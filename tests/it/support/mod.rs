@@ -2,14 +2,19 @@
 
 mod binary;
 mod clock;
+mod crm;
 mod databases;
 mod graph;
 mod hub;
 mod kept;
+mod notary;
 mod organization;
+mod points;
+mod readings;
 mod receiver;
 pub(crate) mod schema;
 mod system;
+mod unhurried;
 mod vendor;
 pub(crate) mod wire;
 
@@ -20,13 +25,17 @@ use tokio::time::{sleep, timeout};
 
 pub(crate) use binary::Binary;
 pub(crate) use clock::TestClock;
-pub(crate) use databases::{Database, on_each_database};
-pub(crate) use graph::{Graph, codes, envelope, graph, operations};
+pub(crate) use crm::{Crm, engine_over, engine_with, memory, setup};
+pub(crate) use databases::{Database, connect, on_each_database, on_each_quick_database};
+pub(crate) use graph::{Graph, LISTS, codes, envelope, graph, operations};
 pub(crate) use hub::{RunningHub, header};
-pub(crate) use kept::{events, runs};
+pub(crate) use kept::{effects, events, runs};
+pub(crate) use notary::{Notary, Register, Trouble, Way};
 pub(crate) use organization::{Sold, account, account_record, connection, opportunity_record, sell, usd};
+pub(crate) use points::{Fate, Pointed, Points};
 pub(crate) use receiver::{Received, Receiver, Reply};
 pub(crate) use system::{Said, System, id_of};
+pub(crate) use unhurried::unhurried;
 pub(crate) use vendor::HostedVendor;
 
 /// How long anything may take before a test gives up on it.

@@ -28,6 +28,7 @@ pub(crate) struct System {
     pub(crate) app: App,
     pub(crate) connection: ConnectionId,
     pub(crate) arms: Vec<Arm>,
+    pub(crate) mode: ConnectionMode,
 }
 
 impl System {
@@ -43,7 +44,7 @@ impl System {
         record.arms = arms.to_vec();
         tx.save_connection(&record).await.expect("it is saved");
         tx.commit().await.expect("it commits");
-        Self { app: App::new(store), connection, arms: arms.to_vec() }
+        Self { app: App::new(store), connection, arms: arms.to_vec(), mode: ConnectionMode::TwoWay }
     }
 
     pub(crate) async fn say(&self, said: Said<'_>) -> Ingested {
@@ -64,7 +65,7 @@ impl System {
             event: None,
             exchange: None,
             arms,
-            mode: ConnectionMode::TwoWay,
+            mode: self.mode,
             cause: Cause::Reading,
             mapping_version: "1.0.0",
         };
@@ -75,7 +76,7 @@ impl System {
             asked_at: said.asked_at,
             claim: &said.claim,
             fields: &fields,
-            raw: "{}",
+            raw: &said.fields.to_string(),
         };
         let taken = self.app.ingest(&tx, origin, observation).await.expect("the database takes it");
         tx.commit().await.expect("it commits");

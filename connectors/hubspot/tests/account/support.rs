@@ -144,7 +144,7 @@ pub(crate) fn ids(pages: &[Vec<MappedRow>]) -> Vec<String> {
     let rows = pages.iter().flatten();
     rows.map(|row| match row {
         MappedRow::Good(observed) => observed.key.remote_id.clone(),
-        bad @ MappedRow::Bad { .. } => panic!("{bad:?}"),
+        other => panic!("{other:?}"),
     })
     .collect()
 }

@@ -47,7 +47,7 @@ async fn apply(account: &Account, request: &WriteRequest) -> Result<Written, Fau
 async fn read(account: &Account, entity: Entity, id: &str) -> Observed {
     match reader(entity).read_one(&account.net, id).await.expect("a row") {
         MappedRow::Good(observed) => *observed,
-        bad @ MappedRow::Bad { .. } => panic!("{bad:?}"),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -24,6 +24,7 @@ async fn read(bench: &Bench, entity: Entity, since: Option<Instant>) -> Vec<Stri
         ids.extend(page.rows.into_iter().map(|row| match row {
             MappedRow::Good(observed) => observed.key.remote_id,
             MappedRow::Bad { remote_id, code, .. } => format!("{code} {}", remote_id.unwrap_or_default()),
+            MappedRow::Gone { remote_id, .. } => format!("gone {remote_id}"),
         }));
         match page.more {
             More::At(place) => ask.more = Some(place),
@@ -93,7 +94,7 @@ async fn a_deleted_customer_is_told_by_the_feed() {
     let bench = Bench::new();
     let customer = new_customer(&bench, now().plus_ms(-3_600_000));
     bench.at_stripe(Method::Delete, &format!("/v1/customers/{customer}"), "", now());
-    assert_eq!(read(&bench, Entity::Account, Some(now())).await, [format!("DELETED {customer}")]);
+    assert_eq!(read(&bench, Entity::Account, Some(now())).await, [format!("gone {customer}")]);
     assert!(read(&bench, Entity::Account, None).await.is_empty(), "the list leaves it out");
 }
 

@@ -68,7 +68,7 @@ pub(crate) async fn load(
         let page = reader(entity).read_page(net, &ask).await.expect("a page");
         ids.extend(page.rows.into_iter().map(|row| match row {
             MappedRow::Good(observed) => observed.key.remote_id,
-            MappedRow::Bad { why, .. } => panic!("a row that cannot be read: {why}"),
+            other => panic!("{other:?}"),
         }));
         match page.more {
             More::At(more) => ask.more = Some(more),

@@ -4,8 +4,8 @@ use crosstie_sdk::{
     Connector, MappedRow, Observed, Settings,
     domain::{
         Currency, Money,
-        billing::{InvoiceClaim, InvoiceLineClaim, InvoiceStatus},
-        integration::{Claim, Entity},
+        billing::{InvoiceClaim, InvoiceLineClaim, InvoiceStatus, OrderClaim},
+        integration::{Claim, Entity, adoption::DocumentState},
         pipeline::{AccountClaim, OpportunityClaim, OpportunityStage},
     },
 };
@@ -18,7 +18,7 @@ fn observe(entity: Entity, settings: Value, fixture: &str) -> Observed {
     let raw = serde_json::from_str(fixture).expect("a fixture");
     match reader(entity).map_raw(&Settings::new(settings), raw) {
         MappedRow::Good(observed) => *observed,
-        MappedRow::Bad { code, why, .. } => panic!("{code}: {why}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -90,6 +90,9 @@ fn a_posted_invoice_says_what_was_paid_and_which_invoice_of_the_hub_it_is() {
         amount_paid: usd(50_000),
         issued_on: Some("2026-05-04".parse().expect("a day")),
         due_on: Some("2026-07-03".parse().expect("a day")),
+        net: usd(100_000),
+        reference: Some("PO-77".to_owned()),
+        title: Some("Plant roll-out".to_owned()),
         lines: Some(vec![InvoiceLineClaim {
             description: "Discovery".to_owned(),
             amount: Money::new(100_000, Currency::USD),
@@ -115,6 +118,40 @@ fn each_invoice_state_has_its_status_and_only_a_posted_one_speaks_of_payment() {
     check("paid", Some(InvoiceStatus::Paid), true);
     check("cancelled", Some(InvoiceStatus::Void), false);
     check("disputed", None, false);
+}
+
+#[test]
+fn a_sale_says_what_was_ordered_and_which_order_of_the_hub_it_is() {
+    let fixture = include_str!("../../fixtures/sale.json");
+    let observed = observe(Entity::ServiceOrder, json!({"company": 1}), fixture);
+    let expected = OrderClaim {
+        order: None,
+        customer: Some("41".to_owned()),
+        number: Some("S-2026-7".to_owned()),
+        reference: Some("PO-77".to_owned()),
+        title: Some("Plant roll-out".to_owned()),
+        native_status: Some("processing".to_owned()),
+        state: Some(DocumentState::Issued),
+        total: Some(Money::new(300_050, Currency::USD)),
+        ordered_on: Some("2026-05-02".parse().expect("a day")),
+    };
+    assert_eq!(observed.claim, Claim::ServiceOrder(expected));
+    let mut raw: Value = serde_json::from_str(fixture).expect("a fixture");
+    for (state, expected) in [
+        ("draft", Some(DocumentState::Draft)),
+        ("quotation", Some(DocumentState::Draft)),
+        ("confirmed", Some(DocumentState::Issued)),
+        ("done", Some(DocumentState::Issued)),
+        ("cancelled", Some(DocumentState::Canceled)),
+        ("lost", None),
+    ] {
+        raw["state"] = state.into();
+        raw["reference"] = "order:ord_01h455vb4pex5vsknk084sn02q".into();
+        let observed = observe(Entity::ServiceOrder, json!({"company": 1}), &raw.to_string());
+        let Claim::ServiceOrder(claim) = observed.claim else { panic!("not an order") };
+        assert_eq!(claim.state, expected, "{state}");
+        assert_eq!(claim.order.map(|id| id.to_string()).as_deref(), Some("ord_01h455vb4pex5vsknk084sn02q"));
+    }
 }
 
 #[test]

@@ -41,7 +41,7 @@ async fn apply(bench: &Bench, request: &WriteRequest) -> Result<Written, Fault> 
 async fn read(bench: &Bench, id: &str) -> Observed {
     match reader(Entity::Account).read_one(&bench.net, id).await.expect("a row") {
         MappedRow::Good(observed) => *observed,
-        bad @ MappedRow::Bad { .. } => panic!("{bad:?}"),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -46,6 +46,7 @@ pub(super) async fn invoice(
         due_on: None,
         billing_reference: None,
         rejection: None,
+        deleted_at: None,
         version: 0,
         created_at: now,
         updated_at: now,

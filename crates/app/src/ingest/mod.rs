@@ -2,6 +2,7 @@
 //! transaction that the caller commits with its cursor or inbox state.
 
 mod billing;
+mod documents;
 pub(crate) mod fields;
 mod matching;
 pub(crate) mod pipeline;
@@ -14,7 +15,7 @@ use crosstie_domain::{
     Instant,
     access::Principal,
     billing::InvoiceStatus,
-    ids::{AssertionId, ConnectionId, ExchangeId, InboundEventId, SyncRunId},
+    ids::{AssertionId, ConnectionId, CorrectionId, ExchangeId, InboundEventId, SyncRunId},
     integration::{
         Arm, AssertedField, Assertion, Claim, ConnectionMode, Entity, LinkState, MatchCandidate, authority::Speaker,
     },
@@ -29,7 +30,10 @@ use self::{
     pipeline::Subject,
     said::Said,
 };
-use crate::{App, AppError};
+use crate::{
+    App, AppError, adoption,
+    erasure::{Cleaned, heard},
+};
 
 /// What set off that a claim is taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +43,8 @@ pub enum Cause {
     /// What it once said is mapped in another way. The row is that of the version that is known, and it was not seen
     /// again.
     NewMapping,
+    /// A person corrected a row that could not be applied.
+    Corrected(CorrectionId),
 }
 
 /// Where a claim came from.
@@ -108,6 +114,8 @@ impl App {
     /// # Errors
     /// As the database.
     pub async fn ingest(&self, tx: &Tx, origin: Origin<'_>, seen: Observation<'_>) -> Result<Ingested, AppError> {
+        let cleaned = Cleaned::of(seen, &*self.erased(tx).await?);
+        let seen = cleaned.as_ref().map_or(seen, |cleaned| cleaned.seen(seen));
         let entity = seen.claim.entity();
         // Two who bring the same record wait for each other here.
         tx.lock_identity(origin.connection, entity, seen.remote_id).await?;
@@ -115,29 +123,36 @@ impl App {
         if let Some(refused) = known.as_ref().and_then(|known| out_of_order(origin.cause, seen, known)) {
             return Ok(refused);
         }
+        let spoken = heard(seen.fields);
         let taken = match seen.claim {
             Claim::Account(claim) => {
                 let speaker = Speaker { connection: origin.connection, remote_id: seen.remote_id.to_owned() };
                 let observed = self.account(tx, &speaker, (known.as_ref(), claim)).await?;
-                let said = pipeline::account_values(Said(seen.fields), claim);
+                let said = pipeline::account_values(Said(&spoken), claim);
                 self.take(tx, origin, (seen, observed, said)).await?
             }
             Claim::Opportunity(claim) => {
                 let observed = self.opportunity(tx, known.as_ref()).await?;
-                let said = (Said(seen.fields), claim);
+                let said = (Said(&spoken), claim);
                 let said = pipeline::opportunity_values(tx, origin.connection, said).await?;
                 self.take(tx, origin, (seen, observed, said)).await?
             }
             Claim::Invoice(claim) => {
-                let said = (seen.remote_id, Said(seen.fields), claim);
+                let said = (seen.remote_id, Said(&spoken), claim);
                 match billing::invoice(tx, origin, known.as_ref(), said).await? {
                     Ok(taken) => {
                         let (record_id, version, changed) = taken;
                         self.assert(tx, origin, seen, &record_id).await?;
+                        documents::invoice(tx, origin, (seen.remote_id, claim)).await?;
                         Taken { record_id, version, changed, state: LinkState::Linked }
                     }
                     Err((code, why)) => return Ok(Ingested::Unusable { code, why }),
                 }
+            }
+            Claim::ServiceOrder(claim) => {
+                let taken = documents::order(tx, origin, known.as_ref(), (seen.remote_id, claim)).await?;
+                self.assert(tx, origin, seen, &taken.record_id).await?;
+                taken
             }
         };
         let Taken { record_id, version, changed, state } = taken;
@@ -153,7 +168,11 @@ impl App {
             last_seen_at,
         })
         .await?;
-        if changed {
+        if seen.claim.hub_id().is_some() {
+            adoption::by_own_id(tx, (origin.connection, entity, seen.remote_id), &record_id).await?;
+        }
+        // The hub itself tells of its service orders.
+        if changed && entity != Entity::ServiceOrder {
             let event = if version == 1 { "appeared" } else { "changed" };
             let event = format!("{}_{event}", entity.as_str());
             let actor = Principal::Connection(origin.connection);
@@ -235,6 +254,12 @@ impl App {
             run_id: origin.run,
             inbound_event_id: origin.event,
             exchange_id: origin.exchange,
+            correction_id: match origin.cause {
+                Cause::Corrected(correction) => Some(correction),
+                // The row as it was corrected is what is mapped anew.
+                Cause::NewMapping => before.as_ref().and_then(|before| before.correction_id),
+                Cause::Reading => None,
+            },
             mapping_version: origin.mapping_version.to_owned(),
             observed_at: tx.now(),
             fields,
@@ -243,6 +268,9 @@ impl App {
         Ok(assertion.id)
     }
 }
+
+/// How far ahead of ours another clock may be before its moments count as made up, in milliseconds.
+const FUTURE_MS: i64 = 86_400_000;
 
 /// What became of a record that a system spoke of.
 struct Taken {
@@ -266,9 +294,11 @@ struct Observed {
 /// # Errors
 /// As the database.
 pub(crate) async fn values_of(tx: &Tx, assertion: &Assertion) -> Result<Values, AppError> {
-    let fields = assertion.fields.iter().map(|(name, field)| (name.clone(), field.value.clone()));
+    // Of what was erased a system is taken not to have spoken.
+    let spoken = heard(&assertion.fields);
+    let fields = spoken.iter().map(|(name, field)| (name.clone(), field.value.clone()));
     let claim = serde_json::Value::Object(fields.collect());
-    let said = Said(&assertion.fields);
+    let said = Said(&spoken);
     match assertion.entity {
         Entity::Account => {
             let claim = serde_json::from_value(claim).unwrap_or_default();
@@ -296,6 +326,9 @@ fn out_of_order(cause: Cause, seen: Observation<'_>, known: &Identity) -> Option
         let is_known = seen.remote_version == known.remote_version.as_deref() && seen.asked_at == known.last_seen_at;
         return (!is_known).then_some(Ingested::Older);
     }
+    // A moment that is yet to come orders nothing: all that is said later would count as older.
+    let to_come = |at: &Instant| at.ms_since(seen.asked_at) > FUTURE_MS;
+    let moment = |version: Option<&str>| moment(version).filter(|at| !to_come(at));
     match (moment(seen.remote_version), moment(known.remote_version.as_deref())) {
         (Some(new), Some(old)) if new < old => Some(Ingested::Older),
         (Some(new), Some(old)) if new > old => None,

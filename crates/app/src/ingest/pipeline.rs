@@ -96,6 +96,7 @@ impl Subject {
         match self {
             Self::Account(account) => Self::Account(AccountRecord {
                 id: tx.new_id(),
+                deleted_at: None,
                 version: 0,
                 created_at: now,
                 updated_at: now,
@@ -103,6 +104,7 @@ impl Subject {
             }),
             Self::Opportunity(opportunity) => Self::Opportunity(OpportunityRecord {
                 id: tx.new_id(),
+                deleted_at: None,
                 version: 0,
                 created_at: now,
                 updated_at: now,
@@ -279,6 +281,9 @@ impl App {
         let mut candidates = Vec::new();
         if found.is_none() && linked.is_none() {
             (found, candidates) = matching::find(tx, speaker, claim).await?;
+            if let Some(matched) = &found {
+                found = standing(tx, matched.id).await?;
+            }
         }
         let now = tx.now();
         let is_new = found.is_none();
@@ -288,6 +293,7 @@ impl App {
             domain: None,
             billing_email: None,
             merged_into: None,
+            deleted_at: None,
             version: 0,
             created_at: now,
             updated_at: now,
@@ -298,7 +304,10 @@ impl App {
     /// The opportunity that a system speaks of, and whether it is new.
     pub(super) async fn opportunity(&self, tx: &Tx, known: Option<&Identity>) -> Result<Observed, AppError> {
         let found = match known.and_then(|identity| identity.record_id.parse::<OpportunityId>().ok()) {
-            Some(id) => pipeline::opportunities_by_ids(tx, &RowScope::All, &[id]).await?.pop(),
+            Some(id) => {
+                tx.lock_record(&id.to_string()).await?;
+                pipeline::opportunities_by_ids(tx, &RowScope::All, &[id]).await?.pop()
+            }
             None => None,
         };
         let now = tx.now();
@@ -312,6 +321,7 @@ impl App {
             amount: None,
             close_on: None,
             merged_into: None,
+            deleted_at: None,
             version: 0,
             created_at: now,
             updated_at: now,
@@ -320,9 +330,11 @@ impl App {
     }
 }
 
-/// The account of this identifier, or the one that it was merged into.
+/// The account of this identifier, or the one that it was merged into. It is read as it stands when nobody else decides
+/// about it any more: two systems that speak of it at once would otherwise each forget what the other one said.
 async fn standing(tx: &Tx, mut id: AccountId) -> Result<Option<AccountRecord>, AppError> {
     loop {
+        tx.lock_record(&id.to_string()).await?;
         let account = pipeline::accounts_by_ids(tx, &RowScope::All, &[id]).await?.pop();
         match account.as_ref().and_then(|account| account.merged_into) {
             Some(into) => id = into,

@@ -9,6 +9,7 @@ use crosstie_domain::{
     integration::{
         EffectKey, Entity, Intent, UpdateRecord,
         authority::{Pushed, Speaker},
+        erasure::marks_in,
     },
 };
 use crosstie_store::{
@@ -60,7 +61,9 @@ pub(crate) async fn ask(
             if !(decided || allowed.pushed.contains(&name)) {
                 continue;
             }
-            let Some(value) = state.to_push(&speaker).cloned() else { continue };
+            // A mark of what was erased is never written anywhere else.
+            let is_erased = |value: &Value| !marks_in(&value.to_string()).is_empty();
+            let Some(value) = state.to_push(&speaker).filter(|value| !is_erased(value)).cloned() else { continue };
             let stands = state.voices.get(&speaker).map_or(Value::Null, |voice| voice.value.clone());
             state.note_asked(&speaker);
             changes.insert(field.clone(), value);

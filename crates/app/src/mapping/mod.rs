@@ -13,7 +13,10 @@ use crosstie_domain::{
     Refusal, UserErrorCode,
     access::{AuthContext, RowScope},
     ids::ConnectionId,
-    integration::{AssertedField, Claim, ConnectionRecord, Entity, RemapCause, mapping_label, merge_patch},
+    integration::{
+        AssertedField, Claim, ConnectionRecord, EffectSafety, Entity, IntentKind, RemapCause, mapping_label,
+        merge_patch,
+    },
 };
 use crosstie_store::{
     Tx,
@@ -85,6 +88,10 @@ pub trait Vendors: Send + Sync {
     /// What is wrong, in words.
     fn check(&self, connection: ConnectionId, settings: &Value) -> Result<(), String>;
 
+    /// What makes an intent for this kind of record happen once; none when the connection is not configured, or does
+    /// not write it.
+    fn safety(&self, connection: ConnectionId, intent: IntentKind, entity: Entity) -> Option<EffectSafety>;
+
     /// What maps rows of a kind by these settings.
     fn mapper(&self, connection: ConnectionId, entity: Entity, settings: &Value) -> Option<Mapper>;
 }
@@ -99,7 +106,7 @@ impl App {
         *self.vendors.0.write().unwrap_or_else(PoisonError::into_inner) = Some(vendors);
     }
 
-    fn vendors(&self) -> Option<Arc<dyn Vendors>> {
+    pub(crate) fn vendors(&self) -> Option<Arc<dyn Vendors>> {
         self.vendors.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -187,7 +187,7 @@ impl App {
                 raw: text.clone(),
                 mapping_version: force.label.clone(),
             };
-            tx.park_row(&parked).await.map(|()| Outcome::Parked)
+            self.park(tx, parked).await.map(|()| Outcome::Parked)
         };
         let (claim, fields) = match mapper(raw) {
             Mapped::Good { remote_id, claim, fields } if remote_id == identity.remote_id => (claim, fields),

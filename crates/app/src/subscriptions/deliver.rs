@@ -16,11 +16,12 @@ use super::{
     excerpt::excerpt,
     expand::{rows_of, stop, visible},
     may_subscribe,
-    schedule::{left_alone_until, next_try},
+    schedule::left_alone_until,
 };
 use crate::{
     App, AppError,
     access::rights,
+    schedule::next_send,
     secrets::{Plain, SecretsError},
 };
 
@@ -151,7 +152,11 @@ impl App {
             return Ok(());
         };
         let outcome = outcome(&tx, &claimed.delivery, attempt);
-        if !unless_taken(tx.delivery_ended(claimed, &outcome, attempt.answered()).await)? {
+        let mut answered = attempt.answered();
+        let erased = self.erased(&tx).await?;
+        answered.excerpt = answered.excerpt.map(|text| erased.masked(text));
+        answered.error_message = answered.error_message.map(|text| erased.masked(text));
+        if !unless_taken(tx.delivery_ended(claimed, &outcome, answered).await)? {
             return Ok(());
         }
         if outcome == DeliveryOutcome::Exhausted {
@@ -169,7 +174,7 @@ fn outcome(tx: &Tx, delivery: &WebhookDeliveryRecord, attempt: &Attempt) -> Deli
     if attempt.is_success() {
         return DeliveryOutcome::Delivered;
     }
-    let again = next_try(tx.now(), delivery.attempts + 1, attempt.retry_after_ms);
+    let again = next_send(tx.now(), delivery.attempts + 1, attempt.retry_after_ms);
     match again {
         Some(at) => DeliveryOutcome::Retry(at),
         // Whoever resumes the subscription sends it once more.

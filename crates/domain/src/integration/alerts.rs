@@ -15,7 +15,7 @@ use crate::{
 pub enum AlertKind {
     /// A connected system does not accept the credential any more; somebody must renew it.
     ConnectionNeedsReauth,
-    /// Rows, inbound events or orders wait for a person.
+    /// Rows, inbound events or effects wait for a person.
     ItemsParked,
     /// What is read is older than its objective allows.
     FreshnessLate,

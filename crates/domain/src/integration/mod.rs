@@ -1,16 +1,30 @@
 //! The hub and the systems around it: connections, what they claim, what is asked of them, and how each run went.
 
+pub mod adoption;
 mod alerts;
 pub mod authority;
+mod breaker;
 mod conflicts;
+mod corrections;
+pub mod differences;
+mod effects;
 mod egress;
+pub mod erasure;
 mod exchange;
+mod explanation;
+mod inbound;
 mod links;
 mod mapping;
 pub mod matching;
 mod mode;
+mod pauses;
+mod pressure;
 pub mod provenance;
+mod quota;
+mod reading;
 mod remap;
+mod replays;
+mod seal;
 mod sign_ins;
 mod subscriptions;
 mod update;
@@ -22,18 +36,28 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use self::{
+    breaker::{BreakerRecord, BreakerState, FAILURES_TO_OPEN, left_alone_ms},
     conflicts::{ConflictRecord, ConflictStatus, ConflictVoice},
+    corrections::CorrectionRecord,
+    effects::{EffectRecord, EffectSafety, EffectStatus},
     exchange::{ExchangeHeader, ExchangeRecord},
+    explanation::{PlannedStep, StepKind, StepState, WaitCode, WaitReason},
+    inbound::{InboundEventRecord, InboundPayload, InboundStatus, ParkedRowRecord},
     links::{IdentityEvent, IdentityEventKind, LinkState, MatchCandidate, Moved},
     mapping::{mapping_label, merge_patch},
     mode::ConnectionMode,
+    pauses::{PauseRecord, PauseScope},
+    pressure::{InboundLimits, InboundPressure, InboundRefusalRecord},
+    quota::{Quota, QuotaAsk, QuotaGrant, QuotaTerms},
     remap::{RemapCause, RemapRecord, RemapStatus},
+    replays::{ReplayItemRecord, ReplayJobRecord, ReplayKind, ReplayOutcome, ReplayStatus},
+    seal::Seal,
 };
 use crate::{
     access::Permission,
-    billing::InvoiceClaim,
+    billing::{InvoiceClaim, OrderClaim},
     ids::{
-        AccountId, AssertionId, ConnectionId, ExchangeId, InboundEventId, InvoiceId, MilestoneId, ParkedId,
+        AccountId, AssertionId, ConnectionId, CorrectionId, ExchangeId, InboundEventId, InvoiceId, MilestoneId,
         ServiceOrderId, SowId, SyncRunId,
     },
     money::Money,
@@ -43,6 +67,10 @@ use crate::{
 
 pub use alerts::{AlertKey, AlertKind, AlertRecord, AlertState};
 pub use egress::{EgressRefusal, EgressRules};
+pub use reading::{
+    BackfillRecord, BackfillSlice, BackfillStatus, DeleteClaimRecord, DeleteEvidence, DriftReportRecord, DriftScope,
+    Freshness, ShapeChangeKind, ShapeChangeRecord, SweepRecord, SweepStatus,
+};
 pub use sign_ins::{AuthorizationRecord, SignInRecord, SignInState};
 pub use subscriptions::{
     DeliveryKind, DeliveryStatus, SubscriptionReason, SubscriptionStatus, WebhookDeliveryRecord,
@@ -144,6 +172,14 @@ pub enum RunTrigger {
     Schedule,
     /// A person, by the command line.
     Manual,
+    /// A first load that walks through what was there before.
+    Backfill,
+    /// A person, who asked for a part to be read again.
+    Refresh,
+    /// A sweep, which lists everything to see what is missing.
+    Sweep,
+    /// A comparison of what the system says with what the hub believes.
+    Drift,
 }
 
 /// How a synchronization run stands or ended.
@@ -196,91 +232,6 @@ pub struct SyncRunRecord {
     pub finished_at: Option<Instant>,
 }
 
-/// A row of another system that could not be applied. It waits by itself until it comes again and can be.
-#[derive(Debug, Clone, PartialEq, Eq, SimpleObject)]
-#[graphql(name = "ParkedRowRecord")]
-pub struct ParkedRowRecord {
-    /// Identifies the parked row.
-    #[graphql(skip)]
-    pub id: ParkedId,
-    /// The connection that it came through.
-    #[graphql(skip)]
-    pub connection_id: ConnectionId,
-    /// The kind of record that it is.
-    pub entity: Entity,
-    /// Its id at the other system, or a hash of the row when it has none.
-    pub remote_id: String,
-    /// Why it waits: a stable code.
-    pub code: String,
-    /// Why it waits, in words.
-    pub message: String,
-    /// The row as it came.
-    #[graphql(skip)]
-    pub raw: String,
-    /// Version of the connector that could not map it.
-    pub mapping_version: String,
-    /// How often it came and could not be applied.
-    pub attempts: i32,
-    /// When it first came.
-    pub first_seen_at: Instant,
-    /// When it last came.
-    pub last_seen_at: Instant,
-}
-
-/// How an inbound event stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum InboundStatus {
-    /// Stored and acknowledged; it waits for its turn.
-    Received,
-    /// Applied, or found to say nothing new.
-    Processed,
-    /// An event with this key was received before.
-    Duplicate,
-    /// Nothing in the hub follows events of this kind.
-    Ignored,
-    /// It failed and is tried again at `nextAttemptAt`.
-    Retrying,
-    /// It cannot be applied as it is; a person or a new version must act.
-    Parked,
-}
-
-/// One event that another system sent by webhook.
-#[derive(Debug, Clone, PartialEq, Eq, SimpleObject)]
-#[graphql(name = "InboundEventRecord")]
-pub struct InboundEventRecord {
-    /// Identifies the event.
-    #[graphql(skip)]
-    pub id: InboundEventId,
-    /// The connection that it came through.
-    #[graphql(skip)]
-    pub connection_id: ConnectionId,
-    /// The sender's key: the same key is the same event.
-    pub dedupe_key: String,
-    /// What the sender calls this kind of event.
-    pub event_type: String,
-    /// The kind of record that it is about.
-    pub entity: Option<Entity>,
-    /// The id of that record at the sender.
-    pub remote_id: Option<String>,
-    /// How it stands.
-    pub status: InboundStatus,
-    /// How often it was tried.
-    pub attempts: i32,
-    /// Why it waits: a stable code.
-    pub error_code: Option<String>,
-    /// Why it waits, in words.
-    pub error_message: Option<String>,
-    /// When the next try is due.
-    pub next_attempt_at: Option<Instant>,
-    /// When the sender says it happened.
-    pub occurred_at: Option<Instant>,
-    /// When it was stored here.
-    pub received_at: Instant,
-    /// When it was done with.
-    pub processed_at: Option<Instant>,
-}
-
 /// What one system said of one record at one time; kept as it was said, also when another system has authority.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assertion {
@@ -302,6 +253,8 @@ pub struct Assertion {
     pub inbound_event_id: Option<InboundEventId>,
     /// The exchange that brought it, as far as it is known; exchanges are kept for some days.
     pub exchange_id: Option<ExchangeId>,
+    /// What a person had corrected of the row before it was mapped; none of what is as it came.
+    pub correction_id: Option<CorrectionId>,
     /// Version of the connector whose mapping read it.
     pub mapping_version: String,
     /// When it was observed.
@@ -340,6 +293,8 @@ pub enum Claim {
     Opportunity(OpportunityClaim),
     /// Of an invoice.
     Invoice(InvoiceClaim),
+    /// Of an order at billing.
+    ServiceOrder(OrderClaim),
 }
 
 impl Claim {
@@ -349,6 +304,16 @@ impl Claim {
             Self::Account(_) => Entity::Account,
             Self::Opportunity(_) => Entity::Opportunity,
             Self::Invoice(_) => Entity::Invoice,
+            Self::ServiceOrder(_) => Entity::ServiceOrder,
+        }
+    }
+
+    /// The identifier of the hub's own order or invoice that it carries.
+    pub fn hub_id(&self) -> Option<String> {
+        match self {
+            Self::Account(_) | Self::Opportunity(_) => None,
+            Self::Invoice(claim) => claim.invoice.map(|id| id.to_string()),
+            Self::ServiceOrder(claim) => claim.order.map(|id| id.to_string()),
         }
     }
 
@@ -358,6 +323,7 @@ impl Claim {
             Self::Account(_) => None,
             Self::Opportunity(claim) => claim.account.as_deref().map(|id| (Entity::Account, id)),
             Self::Invoice(claim) => claim.customer.as_deref().map(|id| (Entity::Account, id)),
+            Self::ServiceOrder(claim) => claim.customer.as_deref().map(|id| (Entity::Account, id)),
         }
     }
 }
@@ -388,6 +354,15 @@ impl EffectKey {
         Self(text)
     }
 
+    /// What is asked under it: the key names the business event.
+    pub fn intent(&self) -> IntentKind {
+        match self.0.split_once(':') {
+            Some(("order", _)) => IntentKind::PlaceOrder,
+            Some(("invoice", _)) => IntentKind::IssueInvoice,
+            _ => IntentKind::UpdateRecord,
+        }
+    }
+
     /// The text of the key: ASCII, at most 64 characters.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -406,16 +381,27 @@ pub enum Intent {
     UpdateRecord(UpdateRecord),
 }
 
-/// The kinds of [`Intent`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// What is asked of another system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Enum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IntentKind {
-    /// [`Intent::PlaceOrder`].
+    /// Place a service order.
     PlaceOrder,
-    /// [`Intent::IssueInvoice`].
+    /// Issue an invoice for an accepted milestone.
     IssueInvoice,
-    /// [`Intent::UpdateRecord`].
+    /// Set fields of a record that both sides hold.
     UpdateRecord,
+}
+
+impl IntentKind {
+    /// The written form, as kept in the database and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PlaceOrder => "place_order",
+            Self::IssueInvoice => "issue_invoice",
+            Self::UpdateRecord => "update_record",
+        }
+    }
 }
 
 impl Intent {
@@ -425,6 +411,33 @@ impl Intent {
             Self::PlaceOrder(_) => IntentKind::PlaceOrder,
             Self::IssueInvoice(_) => IntentKind::IssueInvoice,
             Self::UpdateRecord(_) => IntentKind::UpdateRecord,
+        }
+    }
+
+    /// The kind of record that comes of it or is changed.
+    pub fn entity(&self) -> Entity {
+        match self {
+            Self::PlaceOrder(_) => Entity::ServiceOrder,
+            Self::IssueInvoice(_) => Entity::Invoice,
+            Self::UpdateRecord(intent) => intent.entity,
+        }
+    }
+
+    /// What it comes to, taxes excluded; none where nothing is sold.
+    pub fn amount(&self) -> Option<Money> {
+        match self {
+            Self::PlaceOrder(intent) => Some(intent.total),
+            Self::IssueInvoice(intent) => Some(intent.amount),
+            Self::UpdateRecord(_) => None,
+        }
+    }
+
+    /// Title of the statement of work; none where nothing is sold.
+    pub fn title(&self) -> Option<&str> {
+        match self {
+            Self::PlaceOrder(intent) => Some(&intent.title),
+            Self::IssueInvoice(intent) => Some(&intent.title),
+            Self::UpdateRecord(_) => None,
         }
     }
 
@@ -534,5 +547,18 @@ mod tests {
         let key = EffectKey::push(Uuid::max());
         assert_eq!(key.as_str(), "push:ffffffff-ffff-ffff-ffff-ffffffffffff");
         assert!(key.as_str().len() <= 64);
+    }
+
+    #[test]
+    fn a_key_tells_what_is_asked_under_it() {
+        let id = Uuid::nil();
+        for (key, intent) in [
+            (EffectKey::place_order(ServiceOrderId::from_uuid(id)), IntentKind::PlaceOrder),
+            (EffectKey::issue_invoice(MilestoneId::from_uuid(id), 2), IntentKind::IssueInvoice),
+            (EffectKey::push(id), IntentKind::UpdateRecord),
+        ] {
+            assert_eq!(key.intent(), intent, "{}", key.as_str());
+            assert_eq!(serde_json::to_value(intent).expect("a word"), intent.as_str());
+        }
     }
 }

@@ -210,6 +210,7 @@ mod tests {
             run_id: None,
             inbound_event_id: None,
             exchange_id: None,
+            correction_id: None,
             mapping_version: "1".to_owned(),
             observed_at: at(second),
             fields: fields.collect::<BTreeMap<_, _>>(),

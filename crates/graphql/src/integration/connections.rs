@@ -3,14 +3,19 @@
 use async_graphql::{Context, ID, InputObject, Object, Result};
 use crosstie_domain::{
     access::{Permission, Sensitivity},
-    integration::ConnectionRecord,
+    integration::{BreakerRecord, ConnectionRecord, Entity, Freshness, PauseRecord},
 };
 use crosstie_store::{
     Condition,
-    integration::{self, ConnectionColumn, ModeChange, Pushes, pushes_of},
+    integration::{self, ConnectionColumn, ModeChange, Pushes, freshness_of, pushes_of},
 };
 
-use super::{ConnectionSignIn, modes::ConnectionModeChange};
+use super::{
+    ConnectionSignIn,
+    explanation::PlannedStep,
+    holds::{ConnectionBreaker, ConnectionInbound, ConnectionPause},
+    modes::ConnectionModeChange,
+};
 use crate::{
     access::{access, sensitivity},
     edge::{Item, keyed},
@@ -19,7 +24,7 @@ use crate::{
     listing::{Node, listed, order_fields},
 };
 
-/// How many changes of its mode a connected system shows.
+/// How many changes of its mode, and how many pauses, a connected system shows.
 const SHOWN_CHANGES: i64 = 25;
 
 /// A connected system.
@@ -78,6 +83,64 @@ impl ConnectedSystem {
         ))
     }
 
+    /// When a person paused it, and what of it: the newest pauses, 25 at most.
+    async fn pauses(&self, ctx: &Context<'_>) -> Result<Option<Vec<ConnectionPause>>> {
+        let found = access(ctx, Permission::IntegrationRead)?;
+        let pauses = self.0.many(
+            ("pauses", String::new()),
+            |connection| Some(connection.id),
+            |ids| async move {
+                let pauses = integration::pauses_of(found.store, &ids, SHOWN_CHANGES).await?;
+                Ok(keyed(pauses, |pause| pause.connection_id))
+            },
+        );
+        Ok(Some(pauses.await?.into_iter().map(|pause| PauseRecord::clone(&pause).into()).collect()))
+    }
+
+    /// Whether the system answers, and until when it is left alone when it does not.
+    async fn breaker(&self, ctx: &Context<'_>) -> Result<Option<ConnectionBreaker>> {
+        let found = access(ctx, Permission::IntegrationRead)?;
+        let now = found.store.now();
+        let breaker = self.0.one(
+            "breaker",
+            |connection| Some(connection.id),
+            |ids| async move {
+                Ok(keyed(integration::breakers_of(found.store, &ids).await?, |breaker| breaker.connection_id))
+            },
+        );
+        let known = breaker.await?.map(|breaker| BreakerRecord::clone(&breaker));
+        let breaker = known.unwrap_or_else(|| BreakerRecord::new(self.0.id, now));
+        Ok(Some(ConnectionBreaker::at(now, &breaker)))
+    }
+
+    /// What it does next and when, for each kind of record, for webhooks and for sending, and why it waits.
+    async fn explanation(&self, ctx: &Context<'_>) -> Result<Option<Vec<PlannedStep>>> {
+        let found = access(ctx, Permission::IntegrationRead)?;
+        let now = found.store.now();
+        let steps = self.0.many(
+            ("explanation", String::new()),
+            |connection| Some(connection.id),
+            |ids| async move {
+                let steps = crosstie_app::explain(found.store, found.rows, now, &ids).await?;
+                Ok(keyed(steps, |step| step.connection_id))
+            },
+        );
+        Ok(Some(steps.await?.into_iter().map(|step| PlannedStep::from((*step).clone())).collect()))
+    }
+
+    /// How much it takes in by webhook, what waits, and what was turned away.
+    async fn inbound(&self, ctx: &Context<'_>) -> Result<Option<ConnectionInbound>> {
+        let found = access(ctx, Permission::IntegrationRead)?;
+        let pressure = self.0.one(
+            "inbound",
+            |connection| Some(connection.id),
+            |ids| async move {
+                Ok(keyed(integration::inbound_pressure_of(found.store, &ids).await?, |one| one.connection_id))
+            },
+        );
+        Ok(pressure.await?.map(|pressure| ConnectionInbound::from(*pressure)))
+    }
+
     /// The fields that can be written there, such as `account.name`.
     async fn writable_fields(&self, ctx: &Context<'_>) -> Result<Option<Vec<String>>> {
         Ok(Some(self.pushes(ctx).await?.writable))
@@ -86,6 +149,18 @@ impl ConnectedSystem {
     /// The fields that are written there whenever the hub shows another value.
     async fn pushed_fields(&self, ctx: &Context<'_>) -> Result<Option<Vec<String>>> {
         Ok(Some(self.pushes(ctx).await?.pushed))
+    }
+
+    /// Up to when each kind of record has been read whole, and how old that may be.
+    async fn freshness(&self, ctx: &Context<'_>) -> Result<Option<Vec<EntityFreshness>>> {
+        let found = access(ctx, Permission::IntegrationRead)?;
+        let now = found.store.now();
+        let fresh = self.0.many(
+            ("freshness", String::new()),
+            |connection| Some(connection.id),
+            |ids| async move { Ok(keyed(freshness_of(found.store, now, &ids).await?, |one| one.connection_id)) },
+        );
+        Ok(Some(fresh.await?.into_iter().map(EntityFreshness).collect()))
     }
 }
 
@@ -98,6 +173,23 @@ impl ConnectedSystem {
             |ids| async move { pushes_of(found.store, found.rows, &ids).await },
         );
         Ok(pushes.await?.map(|pushes: Item<Pushes>| (*pushes).clone()).unwrap_or_default())
+    }
+}
+
+/// How fresh one kind of record is.
+pub(crate) struct EntityFreshness(Item<Freshness>);
+
+/// Up to when one kind of record of one system has been read, and how late that may be.
+#[Object(directive = sensitivity::apply(Sensitivity::Internal))]
+impl EntityFreshness {
+    #[graphql(flatten)]
+    async fn record(&self) -> &Freshness {
+        &self.0
+    }
+
+    /// The kind of record.
+    async fn entity(&self) -> Entity {
+        self.0.entity
     }
 }
 

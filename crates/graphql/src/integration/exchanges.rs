@@ -40,12 +40,12 @@ impl Node for Exchange {
 #[graphql(directive = sensitivity::apply(Sensitivity::Internal))]
 pub(crate) struct Header {
     /// Its name, in lower case.
-    name: String,
+    pub(crate) name: String,
     /// Its value; a secret is replaced.
-    value: String,
+    pub(crate) value: String,
 }
 
-fn headers(headers: &[ExchangeHeader]) -> Vec<Header> {
+pub(super) fn headers(headers: &[ExchangeHeader]) -> Vec<Header> {
     headers.iter().map(|header| Header { name: header.name.clone(), value: header.value.clone() }).collect()
 }
 

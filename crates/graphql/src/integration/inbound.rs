@@ -1,18 +1,24 @@
 //! Events that other systems sent.
 
 use async_graphql::{Context, ID, InputObject, Object, Result};
+use base64::{Engine, prelude::BASE64_STANDARD};
 use crosstie_domain::{
+    Instant,
     access::{Permission, Sensitivity},
-    integration::{InboundEventRecord, InboundStatus},
+    integration::{Entity, InboundEventRecord, InboundPayload as Payload, InboundStatus},
 };
 use crosstie_store::{
     Condition,
-    integration::{self, InboundColumn, connections_by_ids},
+    integration::{self, InboundColumn, connections_by_ids, inbound_payloads},
 };
 
-use super::ConnectedSystem;
+use super::{
+    ConnectedSystem,
+    corrections::{Correction, corrections},
+    exchanges::Header,
+};
 use crate::{
-    access::{access, sensitivity},
+    access::{access, financial, sensitivity},
     edge::{Item, keyed},
     error::ApiError,
     filter::{Choice, ChoiceFilter, Comparison, DateTimeFilter, Filter, IdFilter, Joined, TextFilter},
@@ -48,6 +54,24 @@ impl InboundEvent {
         self.0.id.into()
     }
 
+    /// The delivery that brought it, as it came; null when it is not kept any more.
+    async fn payload(&self, ctx: &Context<'_>) -> Result<Option<InboundPayload>> {
+        let found = access(ctx, Permission::IntegrationRead)?;
+        let payload = self.0.one(
+            "payload",
+            |event| Some(event.payload_id.clone()),
+            |ids| async move {
+                Ok(keyed(inbound_payloads(found.store, found.rows, &ids).await?, |payload| payload.id.clone()))
+            },
+        );
+        Ok(payload.await?.map(InboundPayload))
+    }
+
+    /// What persons corrected of it, the first correction first.
+    async fn corrections(&self, ctx: &Context<'_>) -> Result<Option<Vec<Correction>>> {
+        corrections(ctx, &self.0, |event| event.id.to_string()).await.map(Some)
+    }
+
     /// The system that sent it.
     async fn connection(&self, ctx: &Context<'_>) -> Result<Option<ConnectedSystem>> {
         let found = access(ctx, ConnectedSystem::PERMISSION)?;
@@ -59,6 +83,40 @@ impl InboundEvent {
             },
         );
         Ok(connection.await?.map(ConnectedSystem))
+    }
+}
+
+/// A delivery as it came.
+pub(crate) struct InboundPayload(Item<Payload>);
+
+/// What a webhook brought, as it came. It may hold several events.
+#[Object(directive = sensitivity::apply(Sensitivity::Internal))]
+impl InboundPayload {
+    /// Its headers in their order; those that sign somebody in are not kept.
+    async fn headers(&self) -> Vec<Header> {
+        self.0.headers.iter().map(|(name, value)| Header { name: name.clone(), value: value.clone() }).collect()
+    }
+
+    /// Its body, when that is text; it may hold prices.
+    #[graphql(directive = sensitivity::apply(Sensitivity::Financial))]
+    async fn body(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
+        financial(ctx, std::str::from_utf8(&self.0.body).ok())
+    }
+
+    /// Its body byte by byte, in base64; it may hold prices.
+    #[graphql(directive = sensitivity::apply(Sensitivity::Financial))]
+    async fn body_base64(&self, ctx: &Context<'_>) -> Result<Option<String>> {
+        financial(ctx, Some(BASE64_STANDARD.encode(&self.0.body)))
+    }
+
+    /// How long the body is, in bytes.
+    async fn bytes(&self) -> i32 {
+        i32::try_from(self.0.body.len()).unwrap_or(i32::MAX)
+    }
+
+    /// When it was stored here.
+    async fn received_at(&self) -> Instant {
+        self.0.received_at
     }
 }
 
@@ -77,6 +135,12 @@ pub(crate) struct InboundEventFilter {
     status: Option<ChoiceFilter<InboundStatus>>,
     /// What the sender calls this kind of event.
     event_type: Option<TextFilter>,
+    /// The kind of record that it is about.
+    entity: Option<ChoiceFilter<Entity>>,
+    /// The id of that record at the sender.
+    remote_id: Option<TextFilter>,
+    /// Why it waits.
+    error_code: Option<TextFilter>,
     /// When it was stored here.
     received_at: Option<DateTimeFilter>,
     /// All of these hold.
@@ -95,6 +159,9 @@ impl Filter for InboundEventFilter {
         self.connection_id.compare(InboundColumn::Connection, conditions)?;
         self.status.compare(InboundColumn::Status, conditions)?;
         self.event_type.compare(InboundColumn::EventType, conditions)?;
+        self.entity.compare(InboundColumn::Entity, conditions)?;
+        self.remote_id.compare(InboundColumn::RemoteId, conditions)?;
+        self.error_code.compare(InboundColumn::Code, conditions)?;
         self.received_at.compare(InboundColumn::ReceivedAt, conditions)
     }
 

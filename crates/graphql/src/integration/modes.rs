@@ -3,15 +3,15 @@
 use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
 use crosstie_app::{ModeSwitch, SwitchConnectionMode};
 use crosstie_domain::{
-    Instant, Money, Refusal,
+    Instant, Refusal,
     access::{Permission, Sensitivity},
-    integration::{ConnectionMode, Intent},
+    integration::ConnectionMode,
 };
-use crosstie_store::integration::{ModeChange, WaitingEffect};
+use crosstie_store::integration::ModeChange;
 
-use super::ConnectedSystem;
+use super::{ConnectedSystem, Effect, differences::DifferenceSummary};
 use crate::{
-    access::{access, app, app_failed, financial, requires, sensitivity},
+    access::{access, app, app_failed, requires, sensitivity},
     contracts::read_id,
     edge::level,
     request_headers,
@@ -40,75 +40,6 @@ impl From<ModeChange> for ConnectionModeChange {
     }
 }
 
-/// An effect that waits to be sent.
-pub(crate) struct WaitingIntent(WaitingEffect);
-
-/// What is asked of another system and not done yet.
-#[Object(directive = sensitivity::apply(Sensitivity::Internal))]
-impl WaitingIntent {
-    /// The key under which it happens once.
-    async fn key(&self) -> &str {
-        &self.0.key
-    }
-
-    /// What is asked: `place_order`, `issue_invoice` or `update_record`.
-    async fn intent(&self) -> &str {
-        match &self.0.intent {
-            Intent::PlaceOrder(_) => "place_order",
-            Intent::IssueInvoice(_) => "issue_invoice",
-            Intent::UpdateRecord(_) => "update_record",
-        }
-    }
-
-    /// The record that it is for.
-    async fn record_id(&self) -> ID {
-        self.0.record_id.clone().into()
-    }
-
-    /// Who buys or pays; null where nothing is sold.
-    async fn customer(&self) -> Option<&str> {
-        self.0.intent.customer().map(|customer| customer.name.as_str())
-    }
-
-    /// Title of the statement of work; null where nothing is sold.
-    async fn title(&self) -> Option<&str> {
-        match &self.0.intent {
-            Intent::PlaceOrder(order) => Some(&order.title),
-            Intent::IssueInvoice(invoice) => Some(&invoice.title),
-            Intent::UpdateRecord(_) => None,
-        }
-    }
-
-    /// The names of the fields that it sets, where it sets values of a record.
-    async fn fields(&self) -> Vec<&str> {
-        match &self.0.intent {
-            Intent::UpdateRecord(update) => update.changes.keys().map(String::as_str).collect(),
-            Intent::PlaceOrder(_) | Intent::IssueInvoice(_) => Vec::new(),
-        }
-    }
-
-    /// What it comes to, taxes excluded; null where nothing is sold.
-    #[graphql(directive = sensitivity::apply(Sensitivity::Financial))]
-    async fn amount(&self, ctx: &Context<'_>) -> Result<Option<Money>> {
-        let amount = match &self.0.intent {
-            Intent::PlaceOrder(order) => Some(order.total),
-            Intent::IssueInvoice(invoice) => Some(invoice.amount),
-            Intent::UpdateRecord(_) => None,
-        };
-        financial(ctx, amount)
-    }
-
-    /// Whether an earlier try was sent and its answer is not known: the hub looks before it sends again.
-    async fn outcome_unknown(&self) -> bool {
-        self.0.outcome_unknown
-    }
-
-    /// When it was asked for.
-    async fn created_at(&self) -> Instant {
-        self.0.created_at
-    }
-}
-
 /// What switching a connection sends.
 #[derive(SimpleObject)]
 #[graphql(directive = sensitivity::apply(Sensitivity::Internal))]
@@ -122,7 +53,10 @@ pub(crate) struct ConnectionModeSwitch {
     /// How many effects wait for the connection. They go out, in order for each customer, when it sends.
     waiting_effect_count: i32,
     /// The first 100 of them, in the order in which they were asked for.
-    waiting_effects: Vec<WaitingIntent>,
+    waiting_effects: Vec<Effect>,
+    /// With `dryRun`, what the hub and the system hold differently in short, with what the switch would do about it:
+    /// values that would be pushed, conflicts that would open. Null when it was switched.
+    differences: Option<DifferenceSummary>,
 }
 
 /// Which connection to switch, and to what.
@@ -185,12 +119,15 @@ impl ModeMutations {
         };
         Ok(Some(match decision {
             Ok(switch) => {
-                let ModeSwitch { connection, was, mode, done, waiting, effects } = switch;
+                let ModeSwitch { connection, was, mode, done, waiting, effects, differences } = switch;
                 let waiting_effect_count = i32::try_from(waiting).unwrap_or(i32::MAX);
-                let waiting_effects = effects.into_iter().map(WaitingIntent).collect();
+                let waiting_effects = level(effects).map(Effect).collect();
+                let differences = differences.map(DifferenceSummary::from);
+                let switch =
+                    ConnectionModeSwitch { was, mode, done, waiting_effect_count, waiting_effects, differences };
                 SwitchConnectionModePayload {
                     connection: level(vec![connection]).next().map(ConnectedSystem),
-                    switch: Some(ConnectionModeSwitch { was, mode, done, waiting_effect_count, waiting_effects }),
+                    switch: Some(switch),
                     user_errors: Vec::new(),
                     client_mutation_id,
                 }

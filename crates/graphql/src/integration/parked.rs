@@ -10,7 +10,10 @@ use crosstie_store::{
     integration::{self, ParkedColumn, connections_by_ids},
 };
 
-use super::ConnectedSystem;
+use super::{
+    ConnectedSystem,
+    corrections::{Correction, corrections},
+};
 use crate::{
     access::{access, financial, sensitivity},
     edge::{Item, keyed},
@@ -48,10 +51,20 @@ impl ParkedRow {
         self.0.id.into()
     }
 
-    /// The row as it came, as JSON. It may hold prices.
+    /// The row as it came, or as a person corrected it, as JSON. It may hold prices.
     #[graphql(directive = sensitivity::apply(Sensitivity::Financial))]
     async fn raw(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
         financial(ctx, Some(self.0.raw.as_str()))
+    }
+
+    /// Whether it is as a person corrected it, and not as it came.
+    async fn corrected(&self) -> bool {
+        self.0.correction_id.is_some()
+    }
+
+    /// What persons corrected of it, the first correction first.
+    async fn corrections(&self, ctx: &Context<'_>) -> Result<Option<Vec<Correction>>> {
+        corrections(ctx, &self.0, |row| row.id.to_string()).await.map(Some)
     }
 
     /// The system that it came from.

@@ -1,15 +1,19 @@
 //! Why a field has the value that it has.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use async_graphql::{Context, ID, Object, Result};
 use crosstie_domain::{
     Instant,
     access::{Permission, RowScope, Sensitivity},
-    ids::ConnectionId,
+    ids::{ConnectionId, CorrectionId},
     integration::{
-        Assertion, ConnectionRecord, Entity,
+        Assertion, ConnectionRecord, CorrectionRecord, Entity,
         authority::Speaker,
+        erasure::{ErasedBy, marks_in},
         provenance::{
             Evidence, OverruledBecause, Provenance as Found, ProvenanceDecision, shared_field, shared_fields,
         },
@@ -17,11 +21,11 @@ use crosstie_domain::{
 };
 use crosstie_store::{
     Store, StoreError,
-    integration::{Fields, assertion_history, connections_by_ids, fields_of},
+    integration::{Fields, assertion_history, connections_by_ids, corrections_by_ids, erased_by, fields_of},
 };
 use serde_json::Value;
 
-use super::{Conflict, ConnectedSystem, FieldAuthority};
+use super::{Conflict, ConnectedSystem, FieldAuthority, corrections::Correction};
 use crate::{
     access::{access, app, financial, sensitivity},
     edge::{Item, level},
@@ -36,7 +40,10 @@ const HISTORY: u32 = 200;
 struct Lineage {
     fields: Option<Fields>,
     history: Vec<Assertion>,
+    /// By the hashes in marks.
+    erased: Arc<BTreeMap<String, ErasedBy>>,
     connections: Arc<BTreeMap<ConnectionId, ConnectionRecord>>,
+    corrections: Arc<BTreeMap<CorrectionId, CorrectionRecord>>,
 }
 
 async fn load(store: &Store, rows: &RowScope, ids: Vec<String>) -> Result<Vec<(String, Lineage)>, StoreError> {
@@ -53,9 +60,25 @@ async fn load(store: &Store, rows: &RowScope, ids: Vec<String>) -> Result<Vec<(S
     // Whoever sees a value may know which system it came from.
     let connections = connections_by_ids(store, &RowScope::All, &connections).await?;
     let connections = Arc::new(connections.into_iter().map(|connection| (connection.id, connection)).collect());
+    let said = histories.values().flatten().flat_map(|assertion| assertion.fields.values());
+    let said = said.map(|field| field.value.to_string());
+    let states = fields.values().flat_map(BTreeMap::values);
+    let agreed = states.flat_map(|state| state.voices.values().map(|voice| &voice.value).chain([&state.base]));
+    let texts: Vec<String> = said.chain(agreed.map(Value::to_string)).collect();
+    let mut hashes: Vec<String> = texts.iter().flat_map(|text| marks_in(text)).map(str::to_owned).collect();
+    hashes.sort_unstable();
+    hashes.dedup();
+    let erased = erased_by(store, &hashes).await?;
+    let erased = Arc::new(erased.into_iter().map(|by| (by.hash.clone(), by)).collect());
+    let corrected = histories.values().flatten().filter_map(|assertion| assertion.correction_id);
+    let corrected: BTreeSet<CorrectionId> = corrected.collect();
+    let corrections = corrections_by_ids(store, rows, &corrected.into_iter().collect::<Vec<_>>()).await?;
+    let corrections = Arc::new(corrections.into_iter().map(|correction| (correction.id, correction)).collect());
     let lineages = ids.into_iter().map(|id| {
         let (fields, history) = (fields.remove(&id), histories.remove(&id).unwrap_or_default());
-        (id, Lineage { fields, history, connections: Arc::clone(&connections) })
+        let (erased, connections, corrections) =
+            (Arc::clone(&erased), Arc::clone(&connections), Arc::clone(&corrections));
+        (id, Lineage { fields, history, erased, connections, corrections })
     });
     Ok(lineages.collect())
 }
@@ -103,9 +126,17 @@ impl Provenance {
         Ok(Found::of(rule, self.value.clone(), state, &self.lineage.history, &rank))
     }
 
+    /// When and by whom what stood in a value was erased.
+    fn erased(&self, value: &Value) -> Option<ErasedBy> {
+        let text = value.to_string();
+        marks_in(&text).into_iter().find_map(|hash| self.lineage.erased.get(hash).cloned())
+    }
+
     fn told(&self, evidence: &Evidence<'_>, because: Option<OverruledBecause>) -> ProvenanceSource {
         let connection = self.lineage.connections.get(&evidence.speaker.connection).cloned();
         let said_in = evidence.said_in.cloned();
+        let corrected = said_in.as_ref().and_then(|assertion| assertion.correction_id);
+        let correction = corrected.and_then(|id| self.lineage.corrections.get(&id).cloned());
         ProvenanceSource {
             is_financial: is_financial(self.entity, self.field),
             connection: connection.and_then(|connection| level(vec![connection]).next()),
@@ -113,7 +144,9 @@ impl Provenance {
             value: evidence.value.clone(),
             source_path: evidence.said.map(|said| said.source_path.clone()),
             problem: evidence.said.and_then(|said| said.problem.clone()),
+            erased: self.erased(&evidence.value),
             said_in,
+            correction,
             heard_at: evidence.heard_at,
             because,
         }
@@ -188,6 +221,8 @@ pub(crate) struct ProvenanceSource {
     source_path: Option<String>,
     problem: Option<String>,
     said_in: Option<Assertion>,
+    erased: Option<ErasedBy>,
+    correction: Option<CorrectionRecord>,
     heard_at: Instant,
     because: Option<OverruledBecause>,
 }
@@ -253,6 +288,21 @@ impl ProvenanceSource {
     /// The inbound event that led to the reading.
     async fn inbound_event_id(&self) -> Option<ID> {
         self.said_in.as_ref()?.inbound_event_id.map(Into::into)
+    }
+
+    /// When what it said was erased, whole or in part; null when nothing was.
+    async fn erased_at(&self) -> Option<Instant> {
+        self.erased.as_ref().map(|erased| erased.at)
+    }
+
+    /// Who had it erased: a person or a program.
+    async fn erased_by(&self) -> Option<&str> {
+        self.erased.as_ref().map(|erased| erased.by.as_str())
+    }
+
+    /// What a person had corrected before it was taken in; null for what is as the system said it.
+    async fn correction(&self) -> Option<Correction> {
+        self.correction.clone().map(Correction)
     }
 
     /// Why it is not shown; null for what is.

@@ -45,6 +45,7 @@ pub struct Call {
     headers: Vec<(String, String)>,
     body: Vec<u8>,
     pub(super) bucket: Option<&'static str>,
+    pub(super) cost: u32,
     pub(super) repeatable: bool,
 }
 
@@ -65,6 +66,7 @@ impl Call {
             headers: vec![("accept".to_owned(), "application/json".to_owned())],
             body: Vec::new(),
             bucket: None,
+            cost: 1,
             repeatable: method == Method::Get,
         }
     }
@@ -111,6 +113,13 @@ impl Call {
     #[must_use]
     pub fn bucket(mut self, bucket: &'static str) -> Self {
         self.bucket = Some(bucket);
+        self
+    }
+
+    /// Says that the vendor counts it as so many calls; 1 when nothing is said.
+    #[must_use]
+    pub fn cost(mut self, calls: u32) -> Self {
+        self.cost = calls;
         self
     }
 

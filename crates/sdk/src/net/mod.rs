@@ -22,12 +22,13 @@ pub use self::{
         AuthorizationRefused, ClientAuth, ClientSecrets, Credentials, Grant, KeptTokens, MemoryTokens, OAuthClient,
         Refusal, Secret, SignIn, TokenLease, TokenSet, TokenStore, TokenStoreError,
     },
+    budget::{Priority, Quotas},
     call::{Answer, Call, HttpRequest, HttpResponse, Method},
     egress::{Egress, EgressAnswer, EgressError, EgressRequest, HttpEgress},
     exchange::{Sending, fault_code},
     transport::{ReqwestTransport, Transport, TransportError},
 };
-use crate::{Descriptor, Fault, Settings};
+use crate::{Descriptor, Fault, Redactor, Settings};
 
 /// What a connection gives its connector to talk with.
 pub struct NetOptions {
@@ -60,6 +61,7 @@ pub struct Net {
     auth: Authenticator,
     budgets: Budgets,
     skew: Arc<ClockSkew>,
+    redactor: Redactor,
 }
 
 impl Net {
@@ -73,9 +75,15 @@ impl Net {
         let text = text.ok_or_else(|| NetError::BaseUrl("missing: this vendor has no common address".to_owned()))?;
         let base = base_of(text)?;
         let skew = Arc::<ClockSkew>::default();
+        let redactor = Redactor::new(credentials.secrets());
         let auth = Authenticator::new(credentials, descriptor, &base, Arc::clone(&transport), Arc::clone(&skew))?;
         let settings = RwLock::new(Arc::new(settings));
-        Ok(Self { base, settings, transport, auth, budgets: Budgets::new(descriptor.budgets), skew })
+        Ok(Self { base, settings, transport, auth, budgets: Budgets::new(descriptor.budgets), skew, redactor })
+    }
+
+    /// Leases calls from these quotas from now on, which other processes share.
+    pub fn share_budgets(&mut self, quotas: Arc<dyn Quotas>) {
+        self.budgets.share(quotas);
     }
 
     /// The settings of the connection, as they are in force now.
@@ -120,29 +128,35 @@ impl Net {
     ///
     /// # Errors
     /// [`Fault::NeedsReauth`] (401, after one renewal of the token), [`Fault::MissingScope`] (403),
-    /// [`Fault::Gone`] (404, 410), [`Fault::Throttled`] (429, and 503 with `Retry-After`); for all other answers that
-    /// say nothing of the request itself (3xx, 408, 425, 5xx) and for lost ones [`Fault::Transient`] when the request
-    /// is repeatable or had no effect, otherwise [`Fault::Unknown`]; [`Fault::Bug`] (an address that is not the
-    /// connection's).
+    /// [`Fault::Gone`] (404, 410), [`Fault::Throttled`] (429, 503 with `Retry-After`, and a budget that is used up); for
+    /// all other answers that say nothing of the request itself (3xx, 408, 425, 5xx) and for lost ones
+    /// [`Fault::Transient`] when the request is repeatable or had no effect, otherwise [`Fault::Unknown`];
+    /// [`Fault::Bug`] (an address that is not the connection's).
     pub async fn send(&self, call: Call) -> Result<Answer, Fault> {
         let url = join(&self.base, &call.path)?;
         let mut attempt = 1;
         loop {
-            self.budgets.wait(call.bucket).await;
+            self.budgets.wait(call.bucket, call.cost).await?;
             let authorization = self.auth.header().await?;
             let request = call.request(&url, &authorization.value);
             let sent_at = self.transport.now();
             let sending = Sending { attempt, repeatable: call.repeatable };
             let sent = sending.scope(self.transport.send(request)).await;
-            let response = sent.map_err(|error| error.into_fault(call.repeatable))?;
+            let mut response = sent.map_err(|error| error.into_fault(call.repeatable))?;
             let now = self.transport.now();
             if let (Some(sent_at), Some(received_at)) = (sent_at, now) {
                 self.skew.measure(&response, sent_at, received_at);
             }
+            self.budgets.told(call.bucket, &response, now).await;
             if response.status == 401 && attempt == 1 && self.auth.renewable() {
                 attempt += 1;
                 self.auth.forget(&authorization).await;
                 continue;
+            }
+            if response.status >= 400 {
+                // Some vendors repeat in their refusals what they were told, and refusals are shown.
+                self.redactor.learn(&[("authorization".to_owned(), authorization.value.clone())], [b"", b""]);
+                response.body = self.redactor.text(&String::from_utf8_lossy(&response.body)).into_bytes();
             }
             return match exchange::refusal(&response, call.repeatable, now, &call.name()) {
                 Some(fault) => Err(fault),

@@ -1,12 +1,20 @@
 //! What the command line does, one file for each subject.
 
+mod adoption;
 mod alert;
 mod authorize;
 mod connection;
+mod differences;
+mod doctor;
+mod erasure;
+mod explain;
 mod inbox;
 mod mapping;
 mod outbox;
+mod pause;
 mod person;
+mod reading;
+mod replay;
 mod secrets;
 pub(crate) mod serve;
 mod sync;
@@ -50,6 +58,12 @@ enum Command {
     /// Add and change persons
     #[command(subcommand)]
     Person(person::PersonCommand),
+    /// Look at erasures of persons, and lift one
+    #[command(subcommand)]
+    Erasure(erasure::ErasureCommand),
+    /// Verify what systems said
+    #[command(subcommand)]
+    Lineage(erasure::LineageCommand),
     /// List and test connections to other systems
     #[command(subcommand)]
     Connection(connection::ConnectionCommand),
@@ -63,12 +77,26 @@ enum Command {
     /// Look at what connections are told of their vendors' data, and change it
     #[command(subcommand)]
     Mapping(mapping::MappingCommand),
-    /// Look at what came from other systems
+    /// Take orders and invoices that a billing system holds already for those of the hub
+    #[command(subcommand)]
+    Adoption(adoption::AdoptionCommand),
+    /// Read something again, beside the schedule
+    #[command(subcommand)]
+    Refresh(reading::RefreshCommand),
+    /// Find what is gone at other systems by complete listings
+    #[command(subcommand)]
+    Sweep(reading::SweepCommand),
+    /// Compare what other systems say with what the hub believes
+    #[command(subcommand)]
+    Drift(reading::DriftCommand),
+    /// Look at what came from other systems, and take it up again
     #[command(subcommand)]
     Inbox(inbox::InboxCommand),
     /// Look at what is asked of other systems, and ask again
     #[command(subcommand)]
     Outbox(outbox::OutboxCommand),
+    /// Look whether a hub can work as it is set up, and say what to do
+    Doctor(doctor::DoctorArgs),
     /// Look at what a person should know of
     #[command(subcommand)]
     Alert(alert::AlertCommand),
@@ -125,13 +153,20 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         }
         Command::Token(command) => token::run(command).await,
         Command::Person(command) => person::run(command).await,
+        Command::Erasure(command) => erasure::run(command).await,
+        Command::Lineage(command) => erasure::lineage(command).await,
         Command::Connection(command) => connection::run(command).await,
         Command::Sync(command) => sync::run(command).await,
         Command::Why(args) => why::run(&args).await,
         Command::Tap(args) => tap::run(args).await,
         Command::Mapping(command) => mapping::run(command).await,
+        Command::Adoption(command) => adoption::run(command).await,
+        Command::Refresh(command) => reading::refresh(command).await,
+        Command::Sweep(command) => reading::sweep(command).await,
+        Command::Drift(command) => reading::drift(command).await,
         Command::Inbox(command) => inbox::run(command).await,
         Command::Outbox(command) => outbox::run(command).await,
+        Command::Doctor(args) => doctor::run(args).await,
         Command::Alert(command) => alert::run(command).await,
         Command::Secrets(command) => secrets::run(command).await,
         Command::Webhook(command) => webhook::run(command).await,

@@ -14,6 +14,8 @@ use crate::hub::open;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PersonCommand {
+    /// Say what the hub keeps of a person and, with --yes, erase it; a running hub does it
+    Erase(super::erasure::EraseArgs),
     /// Add a person, or change the one with this e-mail address; what is left out stays as it is
     Save {
         #[command(flatten)]
@@ -37,7 +39,12 @@ pub(super) enum PersonCommand {
 }
 
 pub(super) async fn run(command: PersonCommand) -> Result<ExitCode, CommandError> {
-    let PersonCommand::Save { config, email, name, roles, accounts, all_accounts } = command;
+    let (config, email, name, roles, accounts, all_accounts) = match command {
+        PersonCommand::Erase(args) => return super::erasure::erase(args).await,
+        PersonCommand::Save { config, email, name, roles, accounts, all_accounts } => {
+            (config, email, name, roles, accounts, all_accounts)
+        }
+    };
     let (app, _) = open(&config.load()?).await?;
     let roles = (!roles.is_empty()).then_some(roles);
     let rows = match (all_accounts, accounts.is_empty()) {

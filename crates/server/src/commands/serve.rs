@@ -7,8 +7,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{CommandError, ConfigArgs};
 use crate::{database, hub::Hub, telemetry};
 
-/// How long requests may take to end when the hub stops.
-const PATIENCE: Duration = Duration::from_secs(25);
+/// How long the hub may take to stop: service managers kill what takes longer than half a minute, or less.
+const PATIENCE: Duration = Duration::from_secs(22);
 
 pub(super) async fn serve(args: &ConfigArgs) -> Result<ExitCode, CommandError> {
     telemetry::start_logs("info");
@@ -22,7 +22,9 @@ pub(super) async fn serve(args: &ConfigArgs) -> Result<ExitCode, CommandError> {
     println!("GraphQL: http://{}/graphql", hub.address);
     stop.received().await;
     tracing::info!("the hub stops");
+    // A second signal changes nothing: what is under way still ends in order.
     hub.stop(PATIENCE).await;
+    tracing::info!("the hub has stopped");
     Ok(ExitCode::SUCCESS)
 }
 

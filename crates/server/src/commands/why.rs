@@ -6,10 +6,11 @@ use clap::Args;
 use crosstie_app::{Values, shown_values};
 use crosstie_domain::{
     access::RowScope,
-    ids::{ConnectionId, InvoiceId},
+    ids::{ConnectionId, CorrectionId, InvoiceId},
     integration::{
-        ConnectionRecord, Entity,
+        ConnectionRecord, CorrectionRecord, Entity,
         authority::{Authority, FieldRule, Speaker},
+        erasure::{ErasedBy, marks_in},
         provenance::{Evidence, OverruledBecause, Provenance, ProvenanceDecision, shared_field, shared_fields},
     },
     pipeline::{AccountRecord, OpportunityRecord},
@@ -17,7 +18,7 @@ use crosstie_domain::{
 use crosstie_store::{
     Store,
     billing::invoices_by_ids,
-    integration::{assertion_history, connections_by_ids, fields_of},
+    integration::{assertion_history, connections_by_ids, corrections_by_ids, erased_by, fields_of},
     pipeline::{accounts_by_ids, opportunities_by_ids},
 };
 
@@ -62,8 +63,20 @@ pub(super) async fn run(args: &WhyArgs) -> Result<ExitCode, CommandError> {
     };
     let value = shown.remove(field).unwrap_or_default();
     let found = Provenance::of(rule, value, state, &history, &rank);
-    for line in lines(&args.record, rule, &found, &connections) {
+    let said = history.iter().flat_map(|said| said.fields.values()).map(|field| field.value.to_string());
+    let texts: Vec<String> = said.chain([found.value.to_string()]).collect();
+    let mut hashes: Vec<String> = texts.iter().flat_map(|text| marks_in(text)).map(str::to_owned).collect();
+    hashes.sort_unstable();
+    hashes.dedup();
+    let erased = erased_by(store, &hashes).await?;
+    for line in lines(&args.record, rule, &found, (&connections, &erased)) {
         println!("{line}");
+    }
+    let said = found.source.iter().chain(found.overruled.iter().map(|(said, _)| said));
+    let corrected: Vec<CorrectionId> = said.filter_map(|said| said.said_in?.correction_id).collect();
+    for correction in corrections_by_ids(store, &RowScope::All, &corrected).await? {
+        let CorrectionRecord { id, actor, reason, corrected_at, .. } = correction;
+        println!("corrected: {id} by {actor} at {corrected_at}: {}", reason.as_deref().unwrap_or("no reason given"));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -88,7 +101,7 @@ fn lines(
     record: &str,
     rule: &FieldRule,
     found: &Provenance<'_>,
-    connections: &BTreeMap<ConnectionId, ConnectionRecord>,
+    (connections, erased): (&BTreeMap<ConnectionId, ConnectionRecord>, &[ErasedBy]),
 ) -> Vec<String> {
     let name = |evidence: &Evidence<'_>| {
         let known = connections.get(&evidence.speaker.connection);
@@ -99,6 +112,7 @@ fn lines(
         (Some(source), _) => {
             lines.push(format!("said by {}", name(source)));
             lines.extend(evidence(source));
+            lines.extend(gone(source, erased));
         }
         (None, ProvenanceDecision::Person) => lines.push("decided by a person".to_owned()),
         (None, _) => lines.push("no system spoke of it".to_owned()),
@@ -112,6 +126,7 @@ fn lines(
     for (overruled, because) in &found.overruled {
         lines.push(format!("overruled: {} says {} ({})", name(overruled), overruled.value, reason(*because)));
         lines.extend(evidence(overruled));
+        lines.extend(gone(overruled, erased));
     }
     lines
 }
@@ -141,6 +156,13 @@ fn reason(because: OverruledBecause) -> &'static str {
     }
 }
 
+/// When and by whom what it said was erased.
+fn gone(evidence: &Evidence<'_>, erased: &[ErasedBy]) -> Option<String> {
+    let text = evidence.value.to_string();
+    let by = erased.iter().find(|by| marks_in(&text).contains(&by.hash.as_str()))?;
+    Some(format!("  erased on {} by {}", by.at, by.by))
+}
+
 fn evidence(evidence: &Evidence<'_>) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(said_in) = evidence.said_in {
@@ -153,6 +175,7 @@ fn evidence(evidence: &Evidence<'_>) -> Vec<String> {
             (_, Some(event)) => format!("inbound event {event}"),
             (None, None) => "a write of the hub, or a mapping anew".to_owned(),
         };
+        let by = said_in.correction_id.map_or(by, |correction| format!("a person's correction {correction}"));
         lines.push(format!("  {} by {by}, mapping {}", said_in.id, said_in.mapping_version));
     } else {
         lines.push(format!("  record {}, written there by the hub", evidence.speaker.remote_id));

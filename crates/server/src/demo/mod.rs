@@ -21,7 +21,7 @@ use crosstie_sdk::Secret;
 use self::{client::Client, fakes::HostedFake, folder::DataFolder};
 use crate::{
     commands::{CommandError, serve::StopSignal},
-    config::{Config, ConnectionConfig, Database, SecretsConfig, WebhooksConfig},
+    config::{Config, ConnectionConfig, Database, DriftConfig, SecretsConfig, WebhooksConfig},
     database::{migrate, sqlite_url},
     hub::{Hub, StartError, listen},
 };
@@ -89,6 +89,7 @@ async fn start(address: &str, folder: &DataFolder) -> Result<Demo, CommandError>
         authority: Vec::new(),
         cors_origins: vec![],
         webhooks: WebhooksConfig::default(),
+        drift: DriftConfig::default(),
         database: Database { url },
         secrets: SecretsConfig { key_file: Some(key_file(folder)?), keys: None },
         exchanges: crosstie_sync::ExchangeSettings::default(),

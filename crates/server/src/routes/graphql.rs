@@ -40,7 +40,7 @@ pub(super) const PREFLIGHT_HEADERS: [&str; 3] =
 pub struct Graph {
     /// The way in.
     pub gateway: Gateway,
-    /// Set when the hub stops: every stream is completed then.
+    /// Set when the hub stops: every stream is completed then, and no request is begun.
     pub stopping: CancellationToken,
 }
 
@@ -61,6 +61,10 @@ async fn answer(graph: Graph, auth: AuthContext, request: Request, request_id: O
         let message = "Answers are application/graphql-response+json, application/json or text/event-stream.";
         return json(Media::Json, refuse(GuardError::new("NOT_ACCEPTABLE", message), request_id.as_deref()));
     };
+    if graph.stopping.is_cancelled() {
+        let message = "The hub is stopping; another one takes over, or this one is back soon.";
+        return json(media, refuse(GuardError::new("SERVICE_UNAVAILABLE", message), request_id.as_deref()));
+    }
     let [idempotency_key, last_event_id] = ["idempotency-key", "last-event-id"]
         .map(|name| request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned));
     let envelope = match open(request).await {

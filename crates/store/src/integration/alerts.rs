@@ -3,15 +3,12 @@
 use crosstie_domain::{
     access::{Principal, RowScope},
     ids::{AlertId, ConnectionId, kind},
-    integration::{AlertKey, AlertRecord, AlertState, Entity, InboundStatus},
+    integration::{AlertKey, AlertRecord, AlertState, EffectStatus, Entity, InboundStatus},
 };
 use sea_orm::FromQueryResult;
 use serde_json::{Value as Json, json};
 
-use crate::{
-    Change, Expression, Listed, PageRequest, PageResult, Reads, StoreError, Tx, codec, integration::EffectStatus, page,
-    pipeline::texts,
-};
+use crate::{Change, Expression, Listed, PageRequest, PageResult, Reads, StoreError, Tx, codec, page, pipeline::texts};
 
 /// What alerts are filtered and ordered by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,7 +134,7 @@ pub struct Waiting {
     pub rows: i64,
     /// Inbound events that could not be applied.
     pub events: i64,
-    /// Orders and invoices that the other system refused.
+    /// Effects that were refused or given up, or of which nobody knows whether they happened.
     pub effects: i64,
 }
 
@@ -160,11 +157,12 @@ pub async fn waiting_for_a_person(db: &impl Reads, connection: ConnectionId) -> 
         refused: i64,
     }
     // The words stand in the text, so that the indexes of these words alone are used.
-    let (parked, rejected) = (codec::text(&InboundStatus::Parked), codec::text(&EffectStatus::Rejected));
+    let parked = codec::text(&InboundStatus::Parked);
+    let waiting = EffectStatus::FOR_A_PERSON.map(|status| format!("'{}'", status.as_str())).join(", ");
     let sql = format!(
         "SELECT (SELECT COUNT(*) FROM parked_rows WHERE connection_id = $1) AS parked, \
          (SELECT COUNT(*) FROM inbound_events WHERE connection_id = $1 AND status = '{parked}') AS events, \
-         (SELECT COUNT(*) FROM effects WHERE connection_id = $1 AND status = '{rejected}') AS refused"
+         (SELECT COUNT(*) FROM effects WHERE connection_id = $1 AND status IN ({waiting})) AS refused"
     );
     let counts: Option<Counts> = db.connection().one(&sql, vec![connection.to_string().into()]).await?;
     Ok(counts.map_or_else(Waiting::default, |counts| Waiting {

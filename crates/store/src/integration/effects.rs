@@ -3,26 +3,11 @@
 use crosstie_domain::{
     Instant,
     ids::ConnectionId,
-    integration::{EffectKey, Intent},
+    integration::{EffectKey, EffectStatus, Intent},
 };
 use sea_orm::FromQueryResult;
-use serde::{Deserialize, Serialize};
 
 use crate::{Reads, Store, StoreError, Tx, codec};
-
-/// How far an effect has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum EffectStatus {
-    /// Nothing was sent, or what was sent is known to have had no effect.
-    Waiting,
-    /// It was sent and the answer is not known: whoever takes it asks first.
-    Sent,
-    /// It is done.
-    Done,
-    /// The other system refused it; a person must act.
-    Rejected,
-}
 
 /// An effect that a worker has taken.
 #[derive(Debug, Clone)]
@@ -71,55 +56,31 @@ pub enum EffectOutcome {
         /// Why, for operators.
         message: String,
     },
-}
-
-/// An effect as operators see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EffectRow {
-    /// Its key.
-    pub key: String,
-    /// How far it has come.
-    pub status: EffectStatus,
-    /// How often it was tried.
-    pub attempts: i32,
-    /// The id at the other system.
-    pub remote_id: Option<String>,
-    /// Why it waits.
-    pub error_code: Option<String>,
-}
-
-#[derive(FromQueryResult)]
-struct ListRow {
-    effect_key: String,
-    status: String,
-    attempts: i32,
-    remote_id: Option<String>,
-    error_code: Option<String>,
-}
-
-/// The newest effects, of all or of one status, at most so many.
-///
-/// # Errors
-/// As the database.
-pub async fn effects(db: &impl Reads, status: Option<EffectStatus>, limit: i64) -> Result<Vec<EffectRow>, StoreError> {
-    let only = if status.is_some() { "WHERE status = $2 " } else { "" };
-    let sql = format!(
-        "SELECT effect_key, status, attempts, remote_id, error_code FROM effects {only}ORDER BY outbox_id DESC LIMIT $1"
-    );
-    let mut values = vec![limit.into()];
-    values.extend(status.map(|status| codec::text(&status).into()));
-    let rows: Vec<ListRow> = db.connection().all(&sql, values).await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(EffectRow {
-                key: row.effect_key,
-                status: codec::word("effects.status", row.status)?,
-                attempts: row.attempts,
-                remote_id: row.remote_id,
-                error_code: row.error_code,
-            })
-        })
-        .collect()
+    /// The connection waits for a person: it is looked at again, and the try does not count.
+    Held {
+        /// When.
+        at: Instant,
+        /// Whether it may have happened.
+        outcome_unknown: bool,
+        /// A stable code.
+        code: String,
+        /// Why, for operators.
+        message: String,
+    },
+    /// It was the last try.
+    Exhausted {
+        /// A stable code.
+        code: String,
+        /// Why, for operators.
+        message: String,
+    },
+    /// It may have happened and must not be sent twice.
+    Uncertain {
+        /// A stable code.
+        code: String,
+        /// Why, for operators.
+        message: String,
+    },
 }
 
 #[derive(FromQueryResult)]
@@ -132,14 +93,19 @@ struct ClaimRow {
     first_sent_at: Option<i64>,
     fence: i64,
     payload: String,
+    open_until: Option<i64>,
 }
 
 /// The next due effect. Of a customer's effects at one system only the one in front is due: that which was taken and
-/// did not end, else the one that was asked for first. What is asked of a connection that does not send waits.
+/// did not end, else the one that was asked for first. What is asked of a connection that does not send waits, and of one
+/// that a person paused, and of one whose system does not answer.
 // The order of a line is that of its index; by the identifier alone PostgreSQL may walk all effects there ever were.
 const FRONT: &str = "SELECT e.effect_key FROM effects e \
     WHERE e.next_attempt_at <= $1 AND (e.lease_until IS NULL OR e.lease_until <= $1) \
-    AND e.connection_id NOT IN (SELECT c.id FROM connections c WHERE c.mode <> 'two-way') AND e.outbox_id = COALESCE(\
+    AND e.connection_id NOT IN (SELECT c.id FROM connections c WHERE c.mode <> 'two-way' \
+    UNION ALL SELECT p.connection_id FROM connection_pauses p WHERE p.what = 'SENDING' AND p.resumed_at IS NULL \
+    UNION ALL SELECT b.connection_id FROM connection_breakers b WHERE b.open_until > $1 OR b.trial_until > $1) \
+    AND e.outbox_id = COALESCE(\
     (SELECT f.outbox_id FROM effects f WHERE f.connection_id = e.connection_id AND f.order_key = e.order_key \
     AND f.lease_until IS NOT NULL), \
     (SELECT f.outbox_id FROM effects f WHERE f.connection_id = e.connection_id AND f.order_key = e.order_key \
@@ -185,11 +151,15 @@ impl Store {
         let sql = format!(
             "UPDATE effects SET lease_until = $2, fence = fence + 1 WHERE effect_key = ({FRONT}{skip}) \
              RETURNING effect_key, connection_id, record_id, status, attempts, first_sent_at, fence, \
-             (SELECT o.payload FROM outbox o WHERE o.id = effects.outbox_id) AS payload"
+             COALESCE(corrected, (SELECT o.payload FROM outbox o WHERE o.id = effects.outbox_id)) AS payload, \
+             (SELECT b.open_until FROM connection_breakers b WHERE b.connection_id = effects.connection_id) AS open_until"
         );
         let values = vec![now.micros().into(), now.plus_ms(lease_ms).micros().into()];
         let Some(row) = tx.connection().one::<ClaimRow>(&sql, values).await? else { return Ok(None) };
         let status: EffectStatus = codec::word("effects.status", row.status)?;
+        if row.open_until.is_some() && !tx.take_trial(&row.connection_id).await? {
+            return Ok(None);
+        }
         tx.commit().await?;
         Ok(Some(ClaimedEffect {
             key: EffectKey::from_stored(row.effect_key),
@@ -209,7 +179,8 @@ impl Store {
     /// As the database.
     pub async fn keep_effect(&self, effect: &ClaimedEffect, lease_ms: i64) -> Result<bool, StoreError> {
         let tx = self.begin().await?;
-        let sql = "UPDATE effects SET lease_until = $1 WHERE effect_key = $2 AND fence = $3";
+        let sql =
+            "UPDATE effects SET lease_until = $1 WHERE effect_key = $2 AND fence = $3 AND lease_until IS NOT NULL";
         let until = tx.now().plus_ms(lease_ms).micros();
         let values = vec![until.into(), effect.key.as_str().into(), effect.fence.into()];
         let kept = tx.connection().run(sql, values).await? > 0;
@@ -250,13 +221,21 @@ impl Tx {
             EffectOutcome::Rejected { code, message } => {
                 (EffectStatus::Rejected, None, None, Some(code), Some(message))
             }
-            EffectOutcome::Retry { at, outcome_unknown, code, message } => {
+            EffectOutcome::Exhausted { code, message } => {
+                (EffectStatus::Exhausted, None, None, Some(code), Some(message))
+            }
+            EffectOutcome::Uncertain { code, message } => {
+                (EffectStatus::Uncertain, None, None, Some(code), Some(message))
+            }
+            EffectOutcome::Retry { at, outcome_unknown, code, message }
+            | EffectOutcome::Held { at, outcome_unknown, code, message } => {
                 let status = if *outcome_unknown { EffectStatus::Sent } else { EffectStatus::Waiting };
                 (status, Some(at.micros()), None, Some(code), Some(message))
             }
         };
         let finished = next.is_none().then(|| now.micros());
-        let sql = "UPDATE effects SET status = $1, attempts = attempts + 1, next_attempt_at = $2, remote_id = $3, \
+        let tries = i32::from(!matches!(outcome, EffectOutcome::Held { .. }));
+        let sql = "UPDATE effects SET status = $1, attempts = attempts + $9, next_attempt_at = $2, remote_id = $3, \
                    error_code = $4, error_message = $5, finished_at = $6, lease_until = NULL \
                    WHERE effect_key = $7 AND fence = $8";
         let values = vec![
@@ -268,6 +247,7 @@ impl Tx {
             finished.into(),
             effect.key.as_str().into(),
             effect.fence.into(),
+            tries.into(),
         ];
         if self.connection().run(sql, values).await? == 0 { Err(StoreError::Conflict) } else { Ok(()) }
     }

@@ -7,6 +7,7 @@ use crosstie_domain::{
     integration::{Entity, InboundEventRecord, InboundStatus},
 };
 use sea_orm::FromQueryResult;
+use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use crate::{Expression, Listed, PageRequest, PageResult, Reads, Store, StoreError, Tx, codec, page, pipeline::texts};
@@ -59,13 +60,18 @@ struct ClaimRow {
     remote_id: String,
     attempts: i32,
     fence: i64,
+    open_until: Option<i64>,
 }
 
 /// The next due event. Of a record's events only the one in front is due: that which was taken and did not end, else
-/// the one that was received first.
+/// the one that was received first. What points at a system that is not read now waits: a person paused it, or it does
+/// not answer.
 // The order of a line is that of its index; by the identifier alone PostgreSQL may walk all events there ever were.
 const FRONT: &str = "SELECT e.id FROM inbound_events e \
-    WHERE e.next_attempt_at <= $1 AND (e.lease_until IS NULL OR e.lease_until <= $1) AND e.id = COALESCE(\
+    WHERE e.next_attempt_at <= $1 AND (e.lease_until IS NULL OR e.lease_until <= $1) \
+    AND e.connection_id NOT IN (SELECT p.connection_id FROM connection_pauses p \
+    WHERE p.what = 'READING' AND p.resumed_at IS NULL UNION ALL SELECT b.connection_id FROM connection_breakers b \
+    WHERE b.open_until > $1 OR b.trial_until > $1) AND e.id = COALESCE(\
     (SELECT f.id FROM inbound_events f WHERE f.connection_id = e.connection_id AND f.entity = e.entity \
     AND f.remote_id = e.remote_id AND f.lease_until IS NOT NULL), \
     (SELECT f.id FROM inbound_events f WHERE f.connection_id = e.connection_id AND f.entity = e.entity \
@@ -110,10 +116,15 @@ impl Store {
         let skip = if tx.connection().is_postgres() { " FOR UPDATE OF e SKIP LOCKED" } else { "" };
         let sql = format!(
             "UPDATE inbound_events SET lease_until = $2, fence = fence + 1 WHERE id = ({FRONT}{skip}) \
-             RETURNING id, connection_id, entity, remote_id, attempts, fence"
+             RETURNING id, connection_id, entity, remote_id, attempts, fence, \
+             (SELECT b.open_until FROM connection_breakers b WHERE b.connection_id = inbound_events.connection_id) \
+             AS open_until"
         );
         let values = vec![now.micros().into(), now.plus_ms(lease_ms).micros().into()];
         let Some(row) = tx.connection().one::<ClaimRow>(&sql, values).await? else { return Ok(None) };
+        if row.open_until.is_some() && !tx.take_trial(&row.connection_id).await? {
+            return Ok(None);
+        }
         tx.commit().await?;
         Ok(Some(ClaimedEvent {
             id: codec::id("inbound_events.id", &row.id)?,
@@ -131,7 +142,7 @@ impl Store {
     /// As the database.
     pub async fn keep_event(&self, event: &ClaimedEvent, lease_ms: i64) -> Result<bool, StoreError> {
         let tx = self.begin().await?;
-        let sql = "UPDATE inbound_events SET lease_until = $1 WHERE id = $2 AND fence = $3";
+        let sql = "UPDATE inbound_events SET lease_until = $1 WHERE id = $2 AND fence = $3 AND lease_until IS NOT NULL";
         let until = tx.now().plus_ms(lease_ms).micros();
         let kept =
             tx.connection().run(sql, vec![until.into(), event.id.to_string().into(), event.fence.into()]).await?;
@@ -173,7 +184,7 @@ impl Tx {
 }
 
 /// What inbound events are filtered and ordered by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum InboundColumn {
     /// Identifier; events that came later have larger ones.
     Id,
@@ -183,6 +194,12 @@ pub enum InboundColumn {
     Status,
     /// The sender's name for the kind of event.
     EventType,
+    /// Kind of record that it points at.
+    Entity,
+    /// The id of that record at the sender.
+    RemoteId,
+    /// Why it waits.
+    Code,
     /// When it was stored.
     ReceivedAt,
 }
@@ -192,6 +209,7 @@ pub enum InboundColumn {
 pub struct InboundRow {
     id: String,
     connection_id: String,
+    payload_id: String,
     dedupe_key: String,
     event_type: String,
     entity: Option<String>,
@@ -220,6 +238,9 @@ impl Listed for InboundEventRecord {
             InboundColumn::Connection => Expression::Required("inbound_events.connection_id"),
             InboundColumn::Status => Expression::Required("inbound_events.status"),
             InboundColumn::EventType => Expression::Required("inbound_events.event_type"),
+            InboundColumn::Entity => Expression::Optional("inbound_events.entity"),
+            InboundColumn::RemoteId => Expression::Optional("inbound_events.remote_id"),
+            InboundColumn::Code => Expression::Optional("inbound_events.error_code"),
             InboundColumn::ReceivedAt => Expression::Required("inbound_events.received_at"),
         }
     }
@@ -228,6 +249,7 @@ impl Listed for InboundEventRecord {
         Ok(Self {
             id: codec::id("inbound_events.id", &row.id)?,
             connection_id: codec::id("inbound_events.connection_id", &row.connection_id)?,
+            payload_id: row.payload_id,
             dedupe_key: row.dedupe_key,
             event_type: row.event_type,
             entity: row.entity.as_deref().and_then(Entity::parse),
@@ -249,6 +271,9 @@ impl Listed for InboundEventRecord {
             InboundColumn::Connection => json!(self.connection_id.to_string()),
             InboundColumn::Status => json!(codec::text(&self.status)),
             InboundColumn::EventType => json!(self.event_type),
+            InboundColumn::Entity => json!(self.entity.map(Entity::as_str)),
+            InboundColumn::RemoteId => json!(self.remote_id),
+            InboundColumn::Code => json!(self.error_code),
             InboundColumn::ReceivedAt => json!(self.received_at.micros()),
         }
     }

@@ -81,6 +81,18 @@ impl Store {
         tx.connection().run(sql, lease.key()).await?;
         tx.commit().await
     }
+
+    /// Gives back all that a process holds: what is leased to its name, or to one that begins with it and a colon.
+    ///
+    /// # Errors
+    /// As the database.
+    pub async fn release_leases(&self, process: &str) -> Result<(), StoreError> {
+        let tx = self.begin().await?;
+        let sql = "UPDATE leases SET owner = '', until = 0 \
+                   WHERE owner = $1 OR substr(owner, 1, length($1) + 1) = $1 || ':'";
+        tx.connection().run(sql, vec![process.into()]).await?;
+        tx.commit().await
+    }
 }
 
 impl Tx {

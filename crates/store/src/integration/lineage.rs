@@ -2,8 +2,8 @@
 
 use crosstie_domain::{
     access::RowScope,
-    ids::ConnectionId,
-    integration::{Assertion, Entity},
+    ids::{AssertionId, ConnectionId, kind},
+    integration::{Assertion, Entity, Seal},
 };
 use sea_orm::FromQueryResult;
 
@@ -20,6 +20,7 @@ struct AssertionRow {
     run_id: Option<String>,
     inbound_event_id: Option<String>,
     exchange_id: Option<String>,
+    correction_id: Option<String>,
     mapping_version: String,
     observed_at: i64,
     fields: String,
@@ -39,6 +40,7 @@ impl TryFrom<AssertionRow> for Assertion {
             run_id: codec::id_opt("assertions.run_id", row.run_id.as_deref())?,
             inbound_event_id: codec::id_opt("assertions.inbound_event_id", row.inbound_event_id.as_deref())?,
             exchange_id: codec::id_opt("assertions.exchange_id", row.exchange_id.as_deref())?,
+            correction_id: codec::id_opt("assertions.correction_id", row.correction_id.as_deref())?,
             mapping_version: row.mapping_version,
             observed_at: codec::instant("assertions.observed_at", row.observed_at)?,
             fields: codec::json("assertions.fields", &row.fields)?,
@@ -109,13 +111,110 @@ pub async fn latest_assertion(
     db.connection().one::<AssertionRow>(sql, values).await?.map(Assertion::try_from).transpose()
 }
 
+/// An assertion with what it is verified by.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SealedAssertion {
+    /// What was said.
+    pub assertion: Assertion,
+    /// The row as it came; none when it is missing.
+    pub raw: Option<String>,
+    /// The hash of what was said, and the seal; none for what was written down before there were seals.
+    pub sealed: Option<(String, Seal)>,
+}
+
+#[derive(FromQueryResult)]
+struct SealedRow {
+    raw: Option<String>,
+    said_sha256: Option<String>,
+    seal: Option<String>,
+}
+
+/// Assertions after one, in the order of their identifiers, at most so many, with what they are verified by.
+///
+/// # Errors
+/// As the database.
+pub async fn sealed_after(
+    db: &impl Reads,
+    after: Option<AssertionId>,
+    limit: i64,
+) -> Result<Vec<SealedAssertion>, StoreError> {
+    let after = after.map(|id| id.to_string()).unwrap_or_default();
+    sealed(db, "a.id > $1 ORDER BY a.id LIMIT $2", vec![after.into(), limit.into()]).await
+}
+
+/// The assertions with these identifiers, in any order, with what they are verified by.
+///
+/// # Errors
+/// As the database.
+pub async fn sealed_by_ids(db: &impl Reads, ids: &[String]) -> Result<Vec<SealedAssertion>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let when = format!("a.id IN ({}) ORDER BY a.id", marks(1, ids.len()));
+    sealed(db, &when, ids.iter().map(|id| id.clone().into()).collect()).await
+}
+
+async fn sealed(db: &impl Reads, when: &str, values: Vec<sea_orm::Value>) -> Result<Vec<SealedAssertion>, StoreError> {
+    let sql = format!(
+        "SELECT a.*, e.raw FROM assertions a \
+         LEFT JOIN evidence e ON e.assertion_id = a.id AND e.observed_at = a.observed_at WHERE {when}"
+    );
+    let rows: Vec<Both> = db.connection().all(&sql, values).await?;
+    let read = |Both(said, sealed): Both| {
+        let seal = sealed.seal.map(|seal| codec::json("assertions.seal", &seal)).transpose()?;
+        Ok(SealedAssertion { assertion: said.try_into()?, raw: sealed.raw, sealed: sealed.said_sha256.zip(seal) })
+    };
+    rows.into_iter().map(read).collect()
+}
+
+struct Both(AssertionRow, SealedRow);
+
+impl FromQueryResult for Both {
+    fn from_query_result(row: &sea_orm::QueryResult, prefix: &str) -> Result<Self, sea_orm::DbErr> {
+        Ok(Self(FromQueryResult::from_query_result(row, prefix)?, FromQueryResult::from_query_result(row, prefix)?))
+    }
+}
+
 impl Tx {
-    /// Appends what a system said, with the row as it came.
+    /// Writes other values in the place of some that were said, and the row that is left of the one that came. It must
+    /// still stand there as it was read. Returns whether it did.
+    ///
+    /// # Errors
+    /// As the database.
+    pub async fn erase_assertion(&self, was: &SealedAssertion, now: &SealedAssertion) -> Result<bool, StoreError> {
+        let sql = "UPDATE assertions SET remote_id = $1, remote_version = $2, fields = $3, seal = $4 \
+                   WHERE id = $5 AND observed_at = $6 AND fields = $7";
+        let (id, at) = (now.assertion.id.to_string(), now.assertion.observed_at.micros());
+        let values = vec![
+            now.assertion.remote_id.clone().into(),
+            now.assertion.remote_version.clone().into(),
+            codec::text(&now.assertion.fields).into(),
+            now.sealed.as_ref().map(|(_, seal)| codec::json_text(seal)).into(),
+            id.clone().into(),
+            at.into(),
+            codec::text(&was.assertion.fields).into(),
+        ];
+        if self.connection().run(sql, values).await? == 0 {
+            return Ok(false);
+        }
+        if was.raw != now.raw {
+            let sql = "UPDATE evidence SET raw = $1 WHERE assertion_id = $2 AND observed_at = $3";
+            self.connection().run(sql, vec![now.raw.clone().into(), id.into(), at.into()]).await?;
+        }
+        Ok(true)
+    }
+
+    /// Appends what a system said, with the row as it came, under a seal by which both are verified ever after.
     ///
     /// # Errors
     /// As the database.
     pub async fn append_assertion(&self, assertion: &Assertion, raw: &str) -> Result<(), StoreError> {
+        let raw = raw.replace('\0', "\u{fffd}");
+        let salt = [(); 2].map(|()| self.new_id::<kind::Assertion>().uuid().simple().to_string()).concat();
+        let seal = Seal::new(salt);
         let row = vec![
+            ("said_sha256", seal.hash(assertion, &raw).into()),
+            ("seal", codec::json_text(&seal).into()),
             ("id", assertion.id.to_string().into()),
             ("entity", assertion.entity.as_str().into()),
             ("record_id", assertion.record_id.clone().into()),
@@ -125,6 +224,7 @@ impl Tx {
             ("run_id", assertion.run_id.map(|id| id.to_string()).into()),
             ("inbound_event_id", assertion.inbound_event_id.map(|id| id.to_string()).into()),
             ("exchange_id", assertion.exchange_id.map(|id| id.to_string()).into()),
+            ("correction_id", assertion.correction_id.map(|id| id.to_string()).into()),
             ("mapping_version", assertion.mapping_version.clone().into()),
             ("observed_at", assertion.observed_at.micros().into()),
             ("fields", codec::text(&assertion.fields).into()),
@@ -132,7 +232,7 @@ impl Tx {
         let evidence = vec![
             ("assertion_id", assertion.id.to_string().into()),
             ("observed_at", assertion.observed_at.micros().into()),
-            ("raw", raw.replace('\0', "\u{fffd}").into()),
+            ("raw", raw.into()),
         ];
         self.connection().insert("assertions", vec![row], "").await?;
         self.connection().insert("evidence", vec![evidence], "").await.map(|_| ())

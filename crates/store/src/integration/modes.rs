@@ -4,11 +4,12 @@ use crosstie_domain::{
     Instant,
     access::Principal,
     ids::{ConnectionId, DomainEventId},
-    integration::{ConnectionMode, Intent},
+    integration::{ConnectionMode, EffectRecord, PauseScope},
 };
 use sea_orm::FromQueryResult;
 
-use crate::{Reads, StoreError, Tx, codec, db::marks};
+use super::is_paused;
+use crate::{Listed, Reads, StoreError, Tx, codec, db::marks};
 
 /// A change of a connection's mode.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,30 +74,6 @@ struct ModeRow {
     mode: String,
 }
 
-/// An effect that is asked of a system and not done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WaitingEffect {
-    /// Its key.
-    pub key: String,
-    /// The record that it is for.
-    pub record_id: String,
-    /// What is asked.
-    pub intent: Intent,
-    /// Whether an earlier try was sent and its answer is not known.
-    pub outcome_unknown: bool,
-    /// When it was asked for.
-    pub created_at: Instant,
-}
-
-#[derive(FromQueryResult)]
-struct WaitingRow {
-    effect_key: String,
-    record_id: String,
-    status: String,
-    created_at: i64,
-    payload: String,
-}
-
 /// The effects of a connection that are neither done nor refused, at most so many, in the order in which they go out.
 ///
 /// # Errors
@@ -105,21 +82,15 @@ pub async fn waiting_effects(
     db: &impl Reads,
     connection: ConnectionId,
     limit: i64,
-) -> Result<Vec<WaitingEffect>, StoreError> {
-    let sql = "SELECT e.effect_key, e.record_id, e.status, e.created_at, o.payload FROM effects e \
-               JOIN outbox o ON o.id = e.outbox_id WHERE e.connection_id = $1 AND e.next_attempt_at IS NOT NULL \
-               ORDER BY e.created_at, e.outbox_id LIMIT $2";
-    let rows: Vec<WaitingRow> = db.connection().all(sql, vec![connection.to_string().into(), limit.into()]).await?;
-    let read = |row: WaitingRow| {
-        Ok(WaitingEffect {
-            key: row.effect_key,
-            record_id: row.record_id,
-            intent: codec::json("outbox.payload", &row.payload)?,
-            outcome_unknown: row.status == codec::text(&super::EffectStatus::Sent),
-            created_at: codec::instant("effects.created_at", row.created_at)?,
-        })
-    };
-    rows.into_iter().map(read).collect()
+) -> Result<Vec<EffectRecord>, StoreError> {
+    let sql = format!(
+        "SELECT {} FROM {} WHERE effects.connection_id = $1 AND effects.next_attempt_at IS NOT NULL \
+         ORDER BY effects.created_at, effects.outbox_id LIMIT $2",
+        EffectRecord::SELECT,
+        EffectRecord::FROM
+    );
+    let rows = db.connection().all(&sql, vec![connection.to_string().into(), limit.into()]).await?;
+    rows.into_iter().map(EffectRecord::record).collect()
 }
 
 #[derive(FromQueryResult)]
@@ -174,6 +145,8 @@ impl Tx {
         let lock = if self.connection().is_postgres() { " FOR SHARE" } else { "" };
         let sql = format!("SELECT mode FROM connections WHERE id = $1{lock}");
         let row: Option<ModeRow> = self.connection().one(&sql, vec![connection.to_string().into()]).await?;
-        row.map_or(Ok(true), |row| Ok(codec::word::<ConnectionMode>("connections.mode", row.mode)?.sends()))
+        let Some(row) = row else { return Ok(true) };
+        let sends = codec::word::<ConnectionMode>("connections.mode", row.mode)?.sends();
+        Ok(sends && !is_paused(self, connection, PauseScope::Sending).await?)
     }
 }

@@ -2,16 +2,17 @@
 
 use crosstie_domain::{
     access::RowScope,
-    ids::{ConnectionId, ParkedId, kind},
+    ids::{ConnectionId, CorrectionId, ParkedId, kind},
     integration::{Entity, ParkedRowRecord},
 };
 use sea_orm::FromQueryResult;
+use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use crate::{Expression, Listed, PageRequest, PageResult, Reads, StoreError, Tx, codec, page, pipeline::texts};
 
 /// What parked rows are filtered and ordered by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum ParkedColumn {
     /// Identifier; rows that were parked later have larger ones.
     Id,
@@ -36,6 +37,8 @@ pub struct ParkedListRow {
     message: String,
     raw: String,
     mapping_version: String,
+    correction_id: Option<String>,
+    version: i32,
     attempts: i32,
     first_seen_at: i64,
     last_seen_at: i64,
@@ -69,6 +72,8 @@ impl Listed for ParkedRowRecord {
             message: row.message,
             raw: row.raw,
             mapping_version: row.mapping_version,
+            correction_id: codec::id_opt("parked_rows.correction_id", row.correction_id.as_deref())?,
+            version: row.version,
             attempts: row.attempts,
             first_seen_at: codec::instant("parked_rows.first_seen_at", row.first_seen_at)?,
             last_seen_at: codec::instant("parked_rows.last_seen_at", row.last_seen_at)?,
@@ -143,7 +148,9 @@ impl Tx {
                    attempts, first_seen_at, last_seen_at) VALUES ($9, $1, $2, $3, $4, $5, $6, $7, 1, $8, $8) \
                    ON CONFLICT (connection_id, entity, remote_id) DO UPDATE SET code = excluded.code, \
                    message = excluded.message, raw = excluded.raw, mapping_version = excluded.mapping_version, \
-                   attempts = parked_rows.attempts + 1, last_seen_at = excluded.last_seen_at";
+                   attempts = parked_rows.attempts + 1, last_seen_at = excluded.last_seen_at, \
+                   version = parked_rows.version + CASE WHEN parked_rows.raw = excluded.raw THEN 0 ELSE 1 END, \
+                   correction_id = CASE WHEN parked_rows.raw = excluded.raw THEN parked_rows.correction_id END";
         let clean = |text: &str| text.replace('\0', "\u{fffd}");
         let values = vec![
             parked.connection_id.to_string().into(),
@@ -157,6 +164,21 @@ impl Tx {
             self.new_id::<kind::Parked>().to_string().into(),
         ];
         self.connection().run(sql, values).await.map(|_| ())
+    }
+
+    /// Replaces a row that waits by what a person corrected.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when it is not at the version that was read.
+    pub async fn correct_row(
+        &self,
+        row: &ParkedRowRecord,
+        (raw, correction): (&str, CorrectionId),
+    ) -> Result<(), StoreError> {
+        let sql = "UPDATE parked_rows SET raw = $1, correction_id = $2, version = version + 1 \
+                   WHERE id = $3 AND version = $4";
+        let values = vec![raw.into(), correction.to_string().into(), row.id.to_string().into(), row.version.into()];
+        if self.connection().run(sql, values).await? == 0 { Err(StoreError::Conflict) } else { Ok(()) }
     }
 
     /// Forgets that a row waited, because it could be applied. Returns whether it did wait.

@@ -4,12 +4,14 @@ use crosstie_domain::{
     Instant,
     access::RowScope,
     ids::{ConnectionId, SyncRunId},
-    integration::{Entity, RunStatus, SyncRunRecord},
+    integration::{Entity, RunStatus, RunTrigger, SyncRunRecord},
 };
 use sea_orm::FromQueryResult;
 use serde_json::{Value as Json, json};
 
-use crate::{Expression, Listed, PageRequest, PageResult, Reads, StoreError, Tx, codec, page, pipeline::texts};
+use crate::{
+    Expression, Listed, PageRequest, PageResult, Reads, StoreError, Tx, codec, db::marks, page, pipeline::texts,
+};
 
 /// How far one kind of record has been read from one system.
 #[derive(Debug, Clone, PartialEq)]
@@ -214,14 +216,22 @@ impl Tx {
         self.connection().save("sync_runs", &["id"], row, "").await.map(|_| ())
     }
 
-    /// Ends the runs of a kind of record that nobody finished: their process died, or lost the database.
+    /// Ends the runs of a kind of record, set off by these, that nobody finished: their process died, or lost the database.
     ///
     /// # Errors
     /// As the database.
-    pub async fn interrupt_runs(&self, connection: ConnectionId, entity: Entity) -> Result<(), StoreError> {
-        let sql = "UPDATE sync_runs SET status = $1, error_code = 'INTERRUPTED', error_message = $2, finished_at = $3 \
-                   WHERE connection_id = $4 AND entity = $5 AND status = $6";
-        let values = vec![
+    pub async fn interrupt_runs(
+        &self,
+        connection: ConnectionId,
+        entity: Entity,
+        triggers: &[RunTrigger],
+    ) -> Result<(), StoreError> {
+        let sql = format!(
+            "UPDATE sync_runs SET status = $1, error_code = 'INTERRUPTED', error_message = $2, finished_at = $3 \
+             WHERE connection_id = $4 AND entity = $5 AND status = $6 AND run_trigger IN ({})",
+            marks(7, triggers.len())
+        );
+        let mut values: Vec<sea_orm::Value> = vec![
             codec::text(&RunStatus::Failed).into(),
             "The process that read ended before the run did.".into(),
             self.now().micros().into(),
@@ -229,6 +239,7 @@ impl Tx {
             entity.as_str().into(),
             codec::text(&RunStatus::Running).into(),
         ];
-        self.connection().run(sql, values).await.map(|_| ())
+        values.extend(triggers.iter().map(|trigger| codec::text(trigger).into()));
+        self.connection().run(&sql, values).await.map(|_| ())
     }
 }

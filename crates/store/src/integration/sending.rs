@@ -4,7 +4,9 @@
 use crosstie_domain::{
     Instant,
     ids::WebhookSubscriptionId,
-    integration::{DeliveryStatus, SubscriptionStatus, WebhookDeliveryRecord, WebhookSubscriptionRecord},
+    integration::{
+        DeliveryStatus, FAILURES_TO_OPEN, SubscriptionStatus, WebhookDeliveryRecord, WebhookSubscriptionRecord,
+    },
 };
 use sea_orm::FromQueryResult;
 
@@ -13,8 +15,6 @@ use crate::{Listed, Reads, Store, StoreError, Tx, codec};
 
 /// Deliveries of one subscription that are sent at a time, so that a slow receiver does not hold all workers.
 const AT_A_TIME: i64 = 2;
-/// Failures in a row after which a receiver is left alone.
-pub const FAILURES_TO_OPEN: i32 = 5;
 
 /// A delivery that a worker has taken, with the subscription that it is of.
 #[derive(Debug, Clone)]
@@ -131,7 +131,8 @@ impl Store {
     /// As the database.
     pub async fn keep_delivery(&self, claimed: &ClaimedDelivery, lease_ms: i64) -> Result<bool, StoreError> {
         let tx = self.begin().await?;
-        let sql = "UPDATE webhook_deliveries SET lease_until = $1 WHERE id = $2 AND fence = $3";
+        let sql =
+            "UPDATE webhook_deliveries SET lease_until = $1 WHERE id = $2 AND fence = $3 AND lease_until IS NOT NULL";
         let until = tx.now().plus_ms(lease_ms).micros();
         let values = vec![until.into(), claimed.delivery.id.to_string().into(), claimed.fence.into()];
         let kept = tx.connection().run(sql, values).await? > 0;
