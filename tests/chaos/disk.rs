@@ -15,6 +15,9 @@ use crate::{
     cluster::as_root, oracle::everything_holds, process::Process, story, support::Database, wait_for, world::Scene,
 };
 
+/// How many questions go by between two sales that fill the disk to the last.
+const SALES_EVERY: u32 = 10;
+
 /// How the disk becomes full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
@@ -51,9 +54,14 @@ async fn tell(way: Way) {
             sleep(Duration::from_millis(300)).await;
             let before = scene.world.unavailable();
             disk.fill(&scene.processes[0]);
-            scene.sell(format!("deal-{round}-meanwhile"));
+            // The files have room inside, of what was there before: it is full when that is used up as well.
+            let mut asked = 0;
             wait_for("webhooks are answered 503", async || {
                 let refused = scene.world.unavailable() - before;
+                if refused == 0 && asked % SALES_EVERY == 0 {
+                    scene.sell(format!("deal-{round}-meanwhile-{asked}"));
+                }
+                asked += 1;
                 if refused >= 5 { Ok(()) } else { Err(format!("{refused} of five")) }
             })
             .await;

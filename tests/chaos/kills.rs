@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::json;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     number,
@@ -17,6 +17,9 @@ use crate::{
 
 /// How long a kill waits for its moment before it comes all the same.
 const MOST: Duration = Duration::from_secs(20);
+
+/// How many migrations are killed, each at a later moment of the time that a whole one takes.
+const MIGRATIONS: u32 = 12;
 
 /// The moments in turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,43 +92,58 @@ async fn await_moment(scene: &mut Scene, moment: Moment, random: &mut StdRng) ->
 #[tokio::test(flavor = "multi_thread")]
 async fn migrations_that_are_killed_are_applied_whole_by_the_next_try() {
     story(on_each_database(async |database| {
-        let empty = empty_beside(database).await;
         let Some(scene) = Scene::new("killed migrations", &database.url, 1).await else { return };
-        let text = format!("[database]\nurl = {:?}\n", empty.url);
-        scene.processes[0].binary.write("crosstie.toml", &text);
-        let mut random = StdRng::seed_from_u64(seed());
+        let migrating = &scene.processes[0];
+        let at = async |number: u32| {
+            let empty = empty_beside(database, number).await;
+            migrating.binary.write("crosstie.toml", &format!("[database]\nurl = {:?}\n", empty.url));
+            empty
+        };
+        let mut databases = vec![at(0).await];
+        let began = Instant::now();
+        migrating.binary.done(&["migrate"]).await;
+        // What a whole one takes, at its fastest: the machine may do other things beside it.
+        let mut whole = began.elapsed();
         let mut killed = 0;
-        for _ in 0..12 {
-            let mut child = scene.processes[0].spawn("migrate");
-            let a_while = Duration::from_millis(random.random_range(5..250));
-            match timeout(a_while, child.wait()).await {
-                Ok(ended) => assert!(ended.expect("it ends").success(), "{}", scene.processes[0].log()),
+        for part in 1..=MIGRATIONS {
+            databases.push(at(part).await);
+            let began = Instant::now();
+            let mut child = migrating.spawn("migrate");
+            match timeout(whole * part / (MIGRATIONS + 1), child.wait()).await {
+                Ok(ended) => {
+                    assert!(ended.expect("it ends").success(), "{}", migrating.log());
+                    whole = whole.min(began.elapsed());
+                }
                 Err(_) => {
                     child.kill().await.expect("it is killed");
                     killed += 1;
+                    migrating.binary.done(&["migrate"]).await;
                 }
             }
+            let migrated = databases.last().expect("there is one");
+            assert_eq!(crosstie_migrations::missing(&migrated.url).await.expect("they can be counted"), 0);
         }
-        println!("{killed} of 12 migrations were killed");
-        assert!(killed > 0, "no migration was killed");
-        scene.processes[0].binary.done(&["migrate"]).await;
-        assert_eq!(crosstie_migrations::missing(&empty.url).await.expect("they can be counted"), 0);
-        let again = Scene::new("a hub on what was migrated", &empty.url, 1).await;
+        println!("{killed} of {MIGRATIONS} migrations were killed");
+        assert!(killed * 3 >= MIGRATIONS, "{killed} of {MIGRATIONS} migrations were killed");
+        let last = databases.last().expect("there is one");
+        let again = Scene::new("a hub on what was migrated", &last.url, 1).await;
         let mut again = again.expect("there is a binary");
         again.start(0).await;
-        everything_holds(&mut again, &empty).await;
+        everything_holds(&mut again, last).await;
         again.processes[0].kill().await;
-        drop_database(database, &empty).await;
+        for gone in &databases {
+            drop_database(database, gone).await;
+        }
     }))
     .await;
 }
 
 /// A database without anything in it, on the same server or in the same folder.
-async fn empty_beside(database: &Database) -> Database {
+async fn empty_beside(database: &Database, number: u32) -> Database {
     if database.url.starts_with("sqlite") {
-        return Database::at(&database.url.replace("crosstie.db", "empty.db"));
+        return Database::at(&database.url.replace("crosstie.db", &format!("empty-{number}.db")));
     }
-    let name = format!("{}_empty", database.name());
+    let name = format!("{}_empty_{number}", database.name());
     let raw = database.raw().await;
     sea_orm::ConnectionTrait::execute_unprepared(&raw, &format!("CREATE DATABASE {name}")).await.expect("it is made");
     raw.close().await.expect("it closes");

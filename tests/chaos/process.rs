@@ -4,6 +4,7 @@ use std::{
     fs::OpenOptions,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use crosstie_sdk::{HttpRequest, Method, Transport};
@@ -98,8 +99,22 @@ impl Process {
     }
 }
 
-/// A port of loopback that is free.
+/// The ports that tests hand out. They lie below those that the system gives to whoever asks for any, so that nobody takes
+/// the port of a hub between its death and its next start.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// A port of loopback that is free, and stays so: no two calls get the same one.
 pub(crate) fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    listener.local_addr().expect("an address").port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Another run of the tests beside this one begins elsewhere.
+    let begin = std::process::id().wrapping_mul(101);
+    let size = u32::from(PORTS.end - PORTS.start);
+    for _ in 0..size {
+        let offset = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % size;
+        let port = PORTS.start + u16::try_from(offset).expect("it is in the range");
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port of {PORTS:?} is free");
 }

@@ -403,3 +403,35 @@ async fn who_does_not_see_an_account_or_money_sees_none_of_it_here_either() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_adoption_is_seen_by_who_sees_the_account_that_it_is_of_also_after_a_merge_and_its_end() {
+    on_each_database(async |database| {
+        let scene = Scene::new(database).await;
+        let (order, _) = scene.signed(&[1000]).await;
+        scene.sale("7", po).await;
+        let adopted = scene.adopt(("SERVICE_ORDER", "7"), &order, json!({})).await;
+        assert_eq!(adopted["codes"], json!([]), "{adopted}");
+        let [own, other] = [&scene.graph.accounts[0], &scene.graph.accounts[1]].map(|account| account.id);
+        let seen = async || {
+            let mut seen = Vec::new();
+            for account in [own, other] {
+                let rows = RowScope::Accounts(vec![account]);
+                let auth = AuthContext { rows, ..AuthContext::system() };
+                let found = scene.graph.data(auth, "{ adoptions(first: 5) { totalCount } }", json!({})).await;
+                seen.push(found["adoptions"]["totalCount"].clone());
+            }
+            seen
+        };
+        assert_eq!(seen().await, [1, 0]);
+        let decide = async |mutation: &str, input: Json| {
+            let decided = scene.graph.decide(AuthContext::system(), mutation, "decision { kind }", input).await;
+            assert_eq!(decided["codes"], json!([]), "{decided}");
+        };
+        decide("mergeRecords", json!({ "recordId": own, "intoId": other })).await;
+        assert_eq!(seen().await, [0, 1]);
+        decide("splitRecord", json!({ "recordId": own })).await;
+        assert_eq!(seen().await, [1, 0]);
+    })
+    .await;
+}

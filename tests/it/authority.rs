@@ -97,6 +97,24 @@ async fn of_an_account_the_crm_is_asked_first_and_what_billing_says_otherwise_st
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_said_a_value_first_is_known_also_when_a_second_system_is_linked_before_it_speaks() {
+    on_each_database(async |database| {
+        let one = System::new(database, "hubspot", &[Arm::Crm]).await;
+        let other = System::new(database, "tryton", &[Arm::Crm]).await;
+        let id: OpportunityId = id_of(&deal(&one, database, Some(100)).await);
+        link(&other, id).await;
+        deal(&one, database, Some(100)).await;
+        let graph = Graph::over(one.app.clone()).await;
+        let query = "query($id: ID!) { opportunity(id: $id) { provenance(field: \"amount\") { decision \
+                     source { connection { name } } } } }";
+        let told = graph.data(AuthContext::system(), query, json!({ "id": id })).await;
+        let expected = json!({ "decision": "FOLLOWED", "source": { "connection": { "name": "hubspot" } } });
+        assert_eq!(told["opportunity"]["provenance"], expected);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn money_that_two_crms_changed_is_held_until_a_person_decides_and_the_decision_can_be_repeated() {
     on_each_database(async |database| {
         let one = System::new(database, "hubspot", &[Arm::Crm]).await;

@@ -1,7 +1,10 @@
 //! Canaries: secrets and persons that are told from all else, in every place where one can stand, and a search for them
 //! in everything that the hub gives out, writes into its log, and keeps unsealed.
 
-use std::process::Stdio;
+use std::{
+    process::Stdio,
+    sync::{Arc, OnceLock},
+};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use crosstie_app::SystemClock;
@@ -12,12 +15,21 @@ use sea_orm::{DatabaseConnection, FromQueryResult, Statement};
 use serde_json::{Value as Json, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use crate::support::{Binary, HostedVendor, LISTS, MASTER_KEY, on_each_database, schema::fields, until};
+use crate::support::{
+    Binary, HostedVendor, LISTS, MASTER_KEY, Receiver, Reply, on_each_database, schema::fields, until,
+};
 
 const TOKEN: &str = "canary/token+Qz7vKp2mXw9";
 const WEBHOOK_SECRET: &str = "whsec_canaryHk4tRn8sYb3";
 const CLIENT_SECRET: &str = "canary&client=Jd5gLc1fVu6";
 const REFRESH_TOKEN: &str = "canary.refresh~Bw8nTq4zEr2";
+/// A key that signs assertions, of this test alone; its last line is what may nowhere be found.
+const PRIVATE_KEY: [&str; 3] = [
+    "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgoJ2R1dQpdmM5kt1N",
+    "264cLePXOdK3hZBsn3CTDUDhxIihRANCAASNz0etkUJwVZnH+kTSvMPv6jtuukYx",
+    "yuAzoW2L9FBcIl8BzESBGYndZZgpcLkb2kMC2XwF7UClpGaWNpG4tbZQ",
+];
+const CODE: &str = "canary*code-Xt6vBn2qLm8";
 const SEALED: &str = "canary:sealed?Mx3kPy9hGs7";
 const PERSON: &str = "canary.person@birdcage.example";
 /// Parts of so many bytes give a secret away.
@@ -27,6 +39,8 @@ const PART: usize = 12;
 struct Parrot {
     stripe: StripeFake,
     asked: usize,
+    /// What clients signed in with that nobody else knows: verifiers of codes, and assertions.
+    proofs: Vec<(String, String)>,
 }
 
 impl FakeVendor for Parrot {
@@ -35,6 +49,14 @@ impl FakeVendor for Parrot {
         let key = key.map(|(_, value)| value.trim_start_matches("Bearer ").to_owned()).unwrap_or_default();
         if key == "operator" {
             return self.stripe.respond(request, now);
+        }
+        if request.url.ends_with("/oauth/token") {
+            let body = String::from_utf8_lossy(&request.body).into_owned();
+            let parts = body.split('&').filter_map(|part| part.split_once('='));
+            let proofs = parts.filter(|(name, _)| ["code_verifier", "assertion"].contains(name));
+            self.proofs.extend(proofs.map(|(name, proof)| (name.to_owned(), proof.to_owned())));
+            let message = format!("this is not right: {body}");
+            return HttpResponse::json(400, &json!({ "error": "invalid_grant", "error_description": message }));
         }
         self.asked += 1;
         let status = [200, 400, 500, 429][self.asked % 4];
@@ -94,15 +116,27 @@ fn now() -> Instant {
 }
 
 fn config(database: &str, vendor: &str) -> String {
+    let own = PRIVATE_KEY.join("\\n");
+    let signed_in = |name: &str, grant: &str| {
+        format!(
+            "[[connections]]\nname = \"{name}\"\nconnector = \"hubspot\"\nbase_url = \"{vendor}\"\n\
+             webhook_secrets = [\"{CLIENT_SECRET}\"]\n[connections.oauth]\ngrant = \"{grant}\"\nclient_id = \"id\"\n\
+             token_url = \"{vendor}/oauth/token\"\n"
+        )
+    };
+    let by_code = signed_in("by-code", "authorization_code") + &format!("authorize_url = \"{vendor}/authorize\"\n");
+    let by_key = signed_in("by-key", "jwt_bearer")
+        + &format!("private_key = \"-----BEGIN PRIVATE KEY-----\\n{own}\\n-----END PRIVATE KEY-----\\n\"\n");
     format!(
-        "listen = \"127.0.0.1:0\"\n[database]\nurl = {database:?}\n[secrets]\nkey_file = \"keys\"\n[exchanges]\n\
+        "listen = \"127.0.0.1:0\"\npublic_url = \"http://127.0.0.1:9\"\n[webhooks]\nallow_http = true\n\
+         allow_private = true\n[database]\nurl = {database:?}\n[secrets]\nkey_file = \"keys\"\n[exchanges]\n\
          bodies = \"all\"\n[[connections]]\nname = \"books\"\nconnector = \"stripe\"\nbase_url = \"{vendor}\"\n\
          token = \"{TOKEN}\"\nwebhook_secrets = [\"{WEBHOOK_SECRET}\"]\n[[connections]]\nname = \"sealed\"\n\
          connector = \"stripe\"\nbase_url = \"{vendor}\"\nwebhook_secrets = [\"{WEBHOOK_SECRET}\"]\n\
          [[connections]]\nname = \"crm\"\nconnector = \"hubspot\"\nbase_url = \"{vendor}\"\n\
          webhook_secrets = [\"{CLIENT_SECRET}\"]\n[connections.oauth]\ngrant = \"refresh_token\"\nclient_id = \"id\"\n\
          client_secret = \"{CLIENT_SECRET}\"\nrefresh_token = \"{REFRESH_TOKEN}\"\ntoken_url = \"{vendor}/oauth/token\"\n\
-         [connections.settings]\ndefault_currency = \"EUR\"\n"
+         [connections.settings]\ndefault_currency = \"EUR\"\n{by_code}{by_key}"
     )
 }
 
@@ -166,7 +200,7 @@ fn a_canary_is_found_in_every_form() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_and_no_person_comes_out_of_a_hub() {
     on_each_database(async |database| {
-        let parrot = Parrot { stripe: StripeFake::new(None, Secret::new(WEBHOOK_SECRET), 1), asked: 0 };
+        let parrot = Parrot { stripe: StripeFake::new(None, Secret::new(WEBHOOK_SECRET), 1), asked: 0, proofs: vec![] };
         let vendor = HostedVendor::start(parrot, now, |_| std::time::Duration::ZERO).await;
         let create = HttpRequest {
             method: Method::Post,
@@ -183,7 +217,8 @@ async fn no_secret_and_no_person_comes_out_of_a_hub() {
         let mut found = Found::default();
         let mut secrets =
             vec![TOKEN.to_owned(), WEBHOOK_SECRET.to_owned(), CLIENT_SECRET.to_owned(), REFRESH_TOKEN.to_owned()];
-        secrets.extend([SEALED.to_owned(), MASTER_KEY.to_owned()]);
+        secrets.extend([SEALED.to_owned(), MASTER_KEY.to_owned(), CODE.to_owned()]);
+        secrets.extend(PRIVATE_KEY.map(str::to_owned));
         let mut set = binary.command(&["secrets", "set", "sealed", "token"]);
         let mut set = set.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("it starts");
         let mut input = set.stdin.take().expect("it has an input");
@@ -192,6 +227,20 @@ async fn no_secret_and_no_person_comes_out_of_a_hub() {
         assert!(set.wait().await.expect("it ends").success());
         let api_token = binary.done(&["token", "create", "--label", "first", "--role", "ADMIN"]).await;
         let api_token = api_token.split_whitespace().find(|word| word.starts_with("xt_")).expect("a token").to_owned();
+
+        // A receiver that repeats what it was told, and the secret that it knows as well.
+        let told = Arc::new(OnceLock::<String>::new());
+        let knows = Arc::clone(&told);
+        let receiver = Receiver::answering(move |heard| {
+            let secret = knows.get().cloned().unwrap_or_default();
+            let body = format!("not signed with {secret}: {}", heard.header("webhook-signature"));
+            Reply { status: 500, headers: vec![("x-echo", secret)], body, ..Reply::default() }
+        })
+        .await;
+        let own_secret = binary.done(&["webhook", "create", "--url", &receiver.url]).await;
+        assert!(own_secret.starts_with("whsec_"), "{own_secret}");
+        told.set(own_secret.clone()).expect("once");
+        secrets.push(own_secret.trim_start_matches("whsec_").to_owned());
 
         let log = std::fs::File::create(binary.folder().join("serve.log")).expect("a log file");
         let mut hub = binary.command(&["serve"]);
@@ -221,9 +270,26 @@ async fn no_secret_and_no_person_comes_out_of_a_hub() {
                 ask("{ syncRuns(first: 50) { nodes { status } } accounts(first: 1) { nodes { billingEmail } } }"
                     .to_owned())
                 .await;
-            (answer.contains("FAILED") && answer.contains(PERSON)).then_some(())
+            let signed = vendor.vendor().proofs.iter().any(|(name, _)| name == "assertion");
+            let heard = !receiver.received().is_empty();
+            (answer.contains("FAILED") && answer.contains(PERSON) && signed && heard).then_some(())
         })
         .await;
+        // A person lets a connection sign in; its vendor does not believe the hub.
+        let address = binary.done(&["connection", "authorize", "by-code"]).await;
+        let state = address.split(['?', '&', ' ', '\n']).find_map(|part| part.strip_prefix("state=")).expect("a state");
+        let raw = database.raw().await;
+        let begun = kept(&raw).await;
+        let callback = format!("/oauth/callback/by-code?code={CODE}&state={state}");
+        let (status, answer) = send(Method::Get, &callback, &[], String::new()).await;
+        found.search(&format!("the callback {status}"), &answer, &known);
+        let proofs = vendor.vendor().proofs.clone();
+        let verifier = proofs.iter().find(|(name, _)| name == "code_verifier").map(|(_, proof)| proof.as_str());
+        let verifier = verifier.expect("the code was exchanged");
+        for (column, text) in begun {
+            found.search(&format!("{column} before the callback"), &text, &[verifier]);
+        }
+        let known: Vec<&str> = known.into_iter().chain(proofs.iter().map(|(_, proof)| proof.as_str())).collect();
         // Mistakes that a sender, a browser and a client of the graph make.
         let wrong = format!("{{ \"secret\": \"{TOKEN}\" }}");
         let signature = format!("t=1,v1={WEBHOOK_SECRET}");
@@ -270,6 +336,10 @@ async fn no_secret_and_no_person_comes_out_of_a_hub() {
             &["tap", "books", "--since", "1h", "--no-follow", "--bodies"],
             &["tap", "crm", "--since", "1h", "--no-follow", "--bodies"],
             &["mapping", "show", "books"],
+            &["webhook", "list"],
+            &["connection", "explain", "by-code"],
+            &["connection", "explain", "by-key"],
+            &["doctor"],
         ] {
             let said = binary.run(command).await;
             found.search(&command.join(" "), &format!("{}{}", said.out, said.err), &known);
@@ -281,7 +351,6 @@ async fn no_secret_and_no_person_comes_out_of_a_hub() {
         assert!(log.contains("TRACE") && log.len() > 10_000, "all of it was logged");
         found.search("the log", &log, &known);
         found.search("the log", &log, &[PERSON]);
-        let raw = database.raw().await;
         for (column, text) in kept(&raw).await {
             found.search(&column, &text, &known);
         }

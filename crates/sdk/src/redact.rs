@@ -47,6 +47,9 @@ const PLACES: &[&str] = &["pagetoken", "nextpagetoken", "prevpagetoken", "contin
 /// Fields under which a vendor gives, or is given, a secret that is used again.
 const TEACHING: &[&str] = &["accesstoken", "refreshtoken", "idtoken", "clientsecret", "clientassertion", "token"];
 
+/// Fields by which a request for a token proves who asks. They are good once, and answers may repeat them.
+const PROOFS: &[&str] = &["code", "codeverifier", "assertion"];
+
 /// Takes secrets out of what is kept.
 pub struct Redactor {
     configured: Vec<String>,
@@ -93,6 +96,11 @@ impl Redactor {
             }
         }
         for body in bodies {
+            if contains(body, b"grant_type=") {
+                let proofs = serde_urlencoded::from_bytes::<Vec<(String, String)>>(body).unwrap_or_default();
+                let proofs = proofs.into_iter().filter(|(name, _)| PROOFS.contains(&bare(name).as_str()));
+                found.extend(proofs.map(|(_, value)| value));
+            }
             // Few bodies name a token at all.
             if contains(body, b"token") || contains(body, b"secret") || contains(body, b"assertion") {
                 let text = String::from_utf8_lossy(body);
@@ -497,6 +505,16 @@ mod tests {
         }
         assert_eq!(redactor.text("00000099"), REDACTED);
         assert_eq!(redactor.text("fresh-token-1"), "fresh-token-1", "only so many are remembered");
+    }
+
+    #[test]
+    fn what_a_request_for_a_token_proved_itself_with_is_known_in_its_answer() {
+        let redactor = redactor();
+        let request = b"grant_type=authorization_code&code=one%2Atime%2Acode&code_verifier=long-verifier&client_id=id";
+        redactor.learn(&[], [request, b"{}"]);
+        let answer = br#"{"error_description":"not right: one*time*code, one%2Atime%2Acode, long-verifier of id"}"#;
+        let expected = format!(r#"{{"error_description":"not right: {REDACTED}, {REDACTED}, {REDACTED} of id"}}"#);
+        assert_eq!(redactor.body(answer), expected);
     }
 
     #[test]

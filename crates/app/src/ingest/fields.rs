@@ -132,7 +132,17 @@ async fn shared(tx: &Tx, rules: &FieldRules, spoken: &Spoken<'_>, shown: &Values
     }
     let mut assertions = assertions_of(tx, &RowScope::All, &record).await?;
     assertions.retain(|assertion| is_other(assertion.connection_id, &assertion.remote_id));
-    first_voices(tx, rules, spoken.entity, (shown, &assertions)).await.map(Some)
+    let mut fields = first_voices(tx, rules, spoken.entity, (shown, &assertions)).await?;
+    // What is shown and the speaker repeats came from the speaker: it was the only one that said anything.
+    let ranks = Ranks::of(tx, [spoken.speaker.connection].into_iter()).await?;
+    for (field, value) in &spoken.said {
+        let (Some(rule), Some(state)) = (rules.of(spoken.entity, field), fields.get_mut(*field)) else { continue };
+        let repeats = state.by.is_none() && !value.is_null() && *value == state.base;
+        if repeats && ranks.rank(rule, &spoken.speaker).is_some() {
+            state.by = Some(spoken.speaker.clone());
+        }
+    }
+    Ok(Some(fields))
 }
 
 /// The fields of a record as the systems that know it left them, before any of them disagreed.

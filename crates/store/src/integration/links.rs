@@ -207,7 +207,18 @@ impl Tx {
                 moved.extend(rows.into_iter().map(|row| (*child, row.id, row.version)));
             }
         }
+        if entity == Entity::Account {
+            self.move_adoptions(from, into).await?;
+        }
         Ok(moved)
+    }
+
+    /// Lets adoptions be of the account that the order or milestone is of now.
+    async fn move_adoptions(&self, from: &str, into: &str) -> Result<(), StoreError> {
+        let sql = "UPDATE adoptions SET account_id = $2 WHERE account_id = $1 AND target_id IN \
+                   (SELECT id FROM service_orders WHERE account_id = $2 UNION ALL \
+                   SELECT id FROM milestones WHERE account_id = $2)";
+        self.connection().run(sql, vec![from.into(), into.into()]).await.map(|_| ())
     }
 
     /// Lets a record of another system, and all that it said, be another record of the hub.
