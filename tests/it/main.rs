@@ -24,6 +24,7 @@ mod freshness;
 mod holds;
 mod identity;
 mod ingest;
+mod item_codes;
 mod mapping;
 mod model;
 mod modes;

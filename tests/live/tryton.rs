@@ -192,15 +192,26 @@ async fn opportunities_made_in_tryton_arrive_once_each_with_account_and_amount()
 
 /// Signs a statement of work of two milestones; the order's id and the first milestone's.
 async fn sign(hub: &RunningHub, opportunity: &Json) -> (String, String) {
+    sign_lines(hub, opportunity, [(None, "1000.50"), (None, "2000.05")], "3000.55").await
+}
+
+/// The same with the item codes and prices of the milestones.
+async fn sign_lines(
+    hub: &RunningHub,
+    opportunity: &Json,
+    lines: [(Option<&str>, &str); 2],
+    total: &str,
+) -> (String, String) {
     let connections = hub.ask("{ connections(first: 1) { nodes { id } } }").await["connections"]["nodes"].clone();
-    let milestone = |name, dollars| format!("{{name: {name:?}, amount: {{amount: \"{dollars}\", currency: \"USD\"}}}}");
+    let [pilot, go_live] = [("Pilot", lines[0]), ("Go-live", lines[1])].map(|(name, (code, dollars))| {
+        let code = json!(code);
+        format!("{{name: {name:?}, itemCode: {code}, amount: {{amount: \"{dollars}\", currency: \"USD\"}}}}")
+    });
     let draft = format!(
         "mutation {{ createSow(input: {{opportunityId: {opportunity}, billingConnectionId: {}, title: \"Roll-out\", \
-         total: {{amount: \"3000.55\", currency: \"USD\"}}, milestones: [{}, {}]}}) {{ sow {{ id milestones {{ id }} \
-         }} userErrors {{ code message }} }} }}",
+         total: {{amount: \"{total}\", currency: \"USD\"}}, milestones: [{pilot}, {go_live}]}}) {{ sow {{ id \
+         milestones {{ id }} }} userErrors {{ code message }} }} }}",
         connections[0]["id"],
-        milestone("Pilot", "1000.50"),
-        milestone("Go-live", "2000.05"),
     );
     let draft = hub.ask(&draft).await["createSow"].clone();
     assert_eq!(draft["userErrors"], json!([]));
@@ -276,6 +287,132 @@ async fn a_signed_statement_of_work_becomes_one_sale_and_one_posted_invoice_and_
             assert_eq!((&paid["status"], &paid["nativeStatus"]), (&json!("PAID"), &json!("paid")));
             assert_eq!(paid["amountPaid"]["amount"], "1000.50");
             assert_eq!(paid["milestone"]["billing"], "PAID");
+        }
+        hub.stop().await;
+    })
+    .await;
+}
+
+/// Saves what the item code TRAINING stands for, and sends again what was refused.
+async fn map_training(hub: &RunningHub, entry: &str, version: i32) {
+    let connections = hub.ask("{ connections(first: 1) { nodes { id } } }").await["connections"]["nodes"].clone();
+    let save = format!(
+        "mutation {{ saveMapping(input: {{connectionId: {}, mapping: {{items: {{codes: {{TRAINING: {entry}}}}}}}, \
+         expectedVersion: {}}}) {{ userErrors {{ code message }} }} }}",
+        connections[0]["id"],
+        version - 1
+    );
+    assert_eq!(hub.ask(&save).await["saveMapping"]["userErrors"], json!([]));
+    let connection = hub.hub.engine.connections().named("tryton").expect("it is configured");
+    until("the mapping is taken up", async || (connection.mapping_version() == version).then_some(())).await;
+    let again = "mutation { replayOutboundEffects(input: {filter: {status: {eq: REJECTED}}}) { job { items } } }";
+    assert_eq!(hub.ask(again).await["replayOutboundEffects"]["job"]["items"], 1);
+}
+
+/// Why the order waits, once it is refused with these words.
+async fn refused(hub: &RunningHub, words: &str) -> String {
+    let query = "{ effects(first: 5, filter: {status: {eq: REJECTED}}) { nodes { errorCode errorMessage } } }";
+    until(words, async || {
+        let found = hub.ask(query).await["effects"]["nodes"][0].clone();
+        let message = found["errorMessage"].as_str().unwrap_or_default().to_owned();
+        message.contains(words).then(|| format!("{}: {message}", text(&found["errorCode"])))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_item_code_becomes_a_real_product_account_and_tax_and_the_total_includes_the_tax() {
+    let Some(tryton) = Tryton::find() else { return };
+    let tag = new_tag();
+    let party = tryton.party(&format!("Learning {tag}")).await;
+    tryton.opportunity(tag.clone(), party, 3_000).await;
+    on_each_database(async |database| {
+        let mut connection = tryton.connection();
+        connection.settings.insert("items".to_owned(), json!({ "default": {} }));
+        let hub = RunningHub::start(database, vec![connection]).await;
+        first_load(&hub, "OPPORTUNITY").await;
+        first_load(&hub, "INVOICE").await;
+        first_load(&hub, "SERVICE_ORDER").await;
+        let opportunity = opportunities(&hub, &tag).await;
+        let lines = [(Some("TRAINING"), "1000.00"), (None, "2000.00")];
+        let (order, milestone) = sign_lines(&hub, &opportunity[0]["id"], lines, "3000.00").await;
+        let mut said = vec![refused(&hub, "the item code TRAINING stands for nothing").await];
+        // Tryton itself is asked, before anything is made.
+        map_training(&hub, "{product: \"NONE\"}", 1).await;
+        said.push(refused(&hub, "settings.items.codes.TRAINING.product: Tryton has no product NONE").await);
+        map_training(&hub, "{product: \"TRN-1\", taxes: [\"No such tax\"]}", 2).await;
+        said.push(refused(&hub, "settings.items.codes.TRAINING.taxes.0: Tryton has no tax No such tax").await);
+        let sales = tryton.with_reference("sale.sale", &format!("order:{order}")).await;
+        assert!(sales.is_empty(), "{sales:?}");
+        map_training(&hub, "{product: \"TRN-1\", account: \"OLD-REV\", taxes: [\"Sales tax 19 %\"]}", 3).await;
+        let query = format!("{{ serviceOrder(id: {order:?}) {{ status billingReference }} }}");
+        let acked = until("the acknowledgment", async || {
+            let order = hub.ask(&query).await["serviceOrder"].clone();
+            (order["status"] == "ACKED").then_some(order)
+        })
+        .await;
+        let fields = "f=product.code&f=taxes.name&f=sale&f=description";
+        let all = tryton.send(Method::Get, &format!("sale.line?{fields}"), Json::Null).await;
+        let ours = |all: &Json, of: &str, id: &Json| {
+            let ours = list(all).iter().filter(|line| line[of].as_i64().map(|id| json!(id.to_string())).as_ref() == Some(id));
+            ours.cloned().collect::<Vec<_>>()
+        };
+        let sold = ours(&all, "sale", &acked["billingReference"]);
+        assert_eq!(sold.len(), 2, "{sold:?}");
+        let trained = sold.iter().find(|line| line["description"] == "Pilot").expect("a line");
+        assert_eq!((&trained["product"]["code"], &trained["taxes"][0]["name"]), (&json!("TRN-1"), &json!("Sales tax 19 %")));
+
+        let accept = format!(
+            "mutation {{ acceptMilestone(input: {{milestoneId: {milestone:?}}}) {{ userErrors {{ code message }} }} }}"
+        );
+        assert_eq!(hub.ask(&accept).await["acceptMilestone"]["userErrors"], json!([]));
+        // An order names no accounts; the invoice does.
+        said.push(refused(&hub, "settings.items.codes.TRAINING.account: the account OLD-REV is closed").await);
+        map_training(&hub, "{product: \"TRN-1\", account: \"TRAIN-REV\", taxes: [\"Sales tax 19 %\"]}", 4).await;
+        let query = format!(
+            "{{ serviceOrder(id: {order:?}) {{ invoices(first: 5) {{ nodes {{ id status billingReference total {{ amount \
+             }} netAmount {{ amount }} taxAmount {{ amount }} }} }} }} }}"
+        );
+        let billed = until("the invoice", async || {
+            let invoice = hub.ask(&query).await["serviceOrder"]["invoices"]["nodes"][0].clone();
+            (invoice["status"] == "OPEN").then_some(invoice)
+        })
+        .await;
+        println!("tryton: refused before: {said:?}; then {billed}");
+        let amounts = ["netAmount", "taxAmount", "total"].map(|field| billed[field]["amount"].clone());
+        assert_eq!(amounts, [json!("1000.00"), json!("190.00"), json!("1190.00")]);
+        let fields = "f=product.code&f=account.code&f=taxes.name&f=invoice";
+        let all = tryton.send(Method::Get, &format!("account.invoice.line?{fields}"), Json::Null).await;
+        let lines = ours(&all, "invoice", &billed["billingReference"]);
+        let told = ["product", "account"].map(|field| lines[0][field]["code"].clone());
+        assert_eq!((lines.len(), told), (1, [json!("TRN-1"), json!("TRAIN-REV")]), "{lines:?}");
+        assert_eq!(lines[0]["taxes"][0]["name"], "Sales tax 19 %");
+        let posted = tryton.with_reference("account.invoice", &format!("invoice:{milestone}:1")).await;
+        assert_eq!(posted.len(), 1, "{posted:?}");
+
+        pull(&hub, Entity::ServiceOrder).await;
+        pull(&hub, Entity::Invoice).await;
+        let differing = async || {
+            let query = "{ connections(first: 1) { nodes { id } } }";
+            let id = hub.ask(query).await["connections"]["nodes"][0]["id"].clone();
+            let query = format!(
+                "{{ connectionDifferences(connectionId: {id}, first: 50, filter: {{kind: {{eq: DIFFERS}}, entity: \
+                 {{in: [INVOICE, SERVICE_ORDER]}}}}) {{ nodes {{ entity field remoteId }} }} }}"
+            );
+            hub.ask(&query).await["connectionDifferences"]["nodes"].clone()
+        };
+        assert_eq!(differing().await, json!([]), "a tax is no difference");
+        if pay(&text(&billed["billingReference"])).await {
+            pull(&hub, Entity::Invoice).await;
+            let query = format!(
+                "{{ invoice(id: {}) {{ status amountPaid {{ amount }} milestone {{ billing }} }} }}",
+                billed["id"]
+            );
+            let paid = hub.ask(&query).await["invoice"].clone();
+            println!("tryton: paid there, here {paid}");
+            assert_eq!((&paid["status"], &paid["milestone"]["billing"]), (&json!("PAID"), &json!("PAID")));
+            assert_eq!(paid["amountPaid"]["amount"], "1190.00");
+            assert_eq!(differing().await, json!([]), "a tax is no difference");
         }
         hub.stop().await;
     })

@@ -30,6 +30,7 @@ def main(database: str, config_file: str) -> None:
     term.save()
     employee = hire(session, company)
     product, hour = sell_services(chart)
+    sell_training(accounts, chart, company, hour)
     customers = [customer(name, term) for name in ("Northwind Mills", "Harbor Freight Lines")]
     key = allow_rest()
 
@@ -85,6 +86,25 @@ def sell_services(chart):
     template.account_category = category
     template.save()
     return template.products[0], hour
+
+
+def sell_training(accounts, chart, company, hour) -> None:
+    """A second service with a code, a revenue account and a tax of its own, for lines with item codes."""
+    tax = accounts.create_tax(Decimal(".19"), company=company)
+    tax.name = "Sales tax 19 %"
+    tax.save()
+    account = model("account.account")(name="Revenue of training", code="TRAIN-REV", company=company)
+    account.type = chart["revenue"].type
+    account.save()
+    closed = model("account.account")(name="Revenue of old", code="OLD-REV", company=company)
+    closed.type = chart["revenue"].type
+    closed.closed = True
+    closed.save()
+    template = model("product.template")(name="Training", type="service", salable=True)
+    template.list_price = Decimal("100")
+    template.default_uom = hour
+    template.products[0].suffix_code = "TRN-1"
+    template.save()
 
 
 def customer(name: str, term):

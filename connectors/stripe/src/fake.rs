@@ -1,6 +1,7 @@
 //! A stand-in for Stripe: customers, products, invoices with their items, the feed of events, idempotency keys and
 //! signed webhooks. It behaves as the documentation says as far as the connector can tell.
 
+mod items;
 mod request;
 mod store;
 

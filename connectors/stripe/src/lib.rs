@@ -4,6 +4,7 @@ mod api;
 mod customer;
 mod fake;
 mod invoice;
+mod items;
 mod listing;
 mod mapping;
 mod update;
@@ -16,8 +17,7 @@ use crosstie_sdk::{
     SettingsError, WhoAmI, WriteEntity, WriteSafety, Writer,
     domain::integration::{Arm, Entity, IntentKind},
 };
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 pub use crate::fake::StripeFake;
 
@@ -34,7 +34,7 @@ const FEED: Order = Order::Feed { overlap_seconds: 300, retention_seconds: 30 * 
 static DESCRIPTOR: Descriptor = Descriptor {
     id: "stripe",
     name: "Stripe",
-    version: "1.1.0",
+    version: "1.2.0",
     arms: &[Arm::Billing],
     auth: &[AuthMode::Bearer],
     default_base_url: Some("https://api.stripe.com"),
@@ -80,11 +80,6 @@ static DESCRIPTOR: Descriptor = Descriptor {
     ],
 };
 
-/// Stripe needs no settings; whoever gives one has misspelled something.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StripeSettings {}
-
 #[async_trait::async_trait]
 impl Connector for Stripe {
     fn descriptor(&self) -> &'static Descriptor {
@@ -92,11 +87,11 @@ impl Connector for Stripe {
     }
 
     fn check_settings(&self, settings: &Settings) -> Result<(), SettingsError> {
-        settings.read::<StripeSettings>().map(|StripeSettings {}| ())
+        items::StripeSettings::read(settings).map(|_| ())
     }
 
     fn settings_schema(&self) -> Value {
-        json!({ "type": "object", "additionalProperties": false, "properties": {} })
+        items::schema()
     }
 
     async fn probe(&self, net: &Net) -> Result<WhoAmI, Fault> {

@@ -60,8 +60,12 @@ pub(crate) fn invoice(wire: &Invoice, bag: &mut Bag) -> InvoiceClaim {
     }
 }
 
-/// The total without what Stripe says is tax.
+/// The total without what Stripe says is tax; newer accounts are told it.
 fn net(wire: &Invoice) -> Option<i64> {
+    wire.total_excluding_tax.or_else(|| less_tax(wire))
+}
+
+fn less_tax(wire: &Invoice) -> Option<i64> {
     wire.total.and_then(|total| total.checked_sub(wire.tax.unwrap_or(0)))
 }
 

@@ -29,7 +29,19 @@ pub(crate) struct Customer {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Product {
     pub(crate) id: String,
+    #[serde(default)]
+    pub(crate) deleted: bool,
+    pub(crate) active: Option<bool>,
+    pub(crate) tax_code: Option<Reference>,
     pub(crate) metadata: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct TaxRate {
+    pub(crate) id: String,
+    pub(crate) active: Option<bool>,
+    /// Whether it is part of the price.
+    pub(crate) inclusive: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -46,6 +58,7 @@ pub(crate) struct Invoice {
     pub(crate) total: Option<i64>,
     /// The part of the total that is tax; null where nothing is taxed.
     pub(crate) tax: Option<i64>,
+    pub(crate) total_excluding_tax: Option<i64>,
     pub(crate) description: Option<String>,
     pub(crate) custom_fields: Option<Vec<CustomField>>,
     pub(crate) amount_paid: Option<i64>,
@@ -71,6 +84,13 @@ pub(crate) struct StatusTransitions {
 pub(crate) struct Line {
     pub(crate) amount: i64,
     pub(crate) description: Option<String>,
+    pub(crate) price: Option<Price>,
+    pub(crate) tax_rates: Option<Vec<TaxRate>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Price {
+    pub(crate) product: Option<Reference>,
 }
 
 /// A reference is an id, or the whole object where a call asked for it to be expanded.

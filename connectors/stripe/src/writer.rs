@@ -5,12 +5,16 @@
 use std::collections::BTreeMap;
 
 use crosstie_sdk::{
-    Answer, Bag, Fault, Net, WriteRequest, Writer, Written,
-    domain::integration::{Claim, Customer as Buyer, EffectKey, Intent, IssueInvoice, PlaceOrder},
+    Answer, Bag, Fault, Net, Settings, WriteRequest, Writer, Written,
+    domain::{
+        ItemCode,
+        integration::{Claim, Customer as Buyer, EffectKey, Intent, IntentKind, IssueInvoice, PlaceOrder},
+    },
 };
 
 use crate::{
     api,
+    items::{self, Chosen, StripeSettings},
     listing::list,
     mapping, update,
     wire::{Customer, Invoice, List, Product},
@@ -26,12 +30,22 @@ impl Writer for StripeWriter {
                 let customer = ensure_customer(net, request, &order.customer).await?;
                 place_order(net, &request.key, order, customer).await
             }
-            Intent::IssueInvoice(wanted) => {
-                let customer = ensure_customer(net, request, &wanted.customer).await?;
-                issue_invoice(net, &request.key, wanted, customer).await
-            }
+            Intent::IssueInvoice(wanted) => issue_invoice(net, request, wanted).await,
             Intent::UpdateRecord(wanted) => update::apply(net, &request.key, wanted).await,
         }
+    }
+
+    fn line_codes(
+        &self,
+        settings: &Settings,
+        kind: IntentKind,
+        item_code: Option<&ItemCode>,
+    ) -> Result<BTreeMap<String, String>, Fault> {
+        // An order is a product of its own here and has no lines.
+        if kind != IntentKind::IssueInvoice {
+            return Ok(BTreeMap::new());
+        }
+        Ok(items::chosen(settings, item_code)?.map(|chosen| chosen.codes()).unwrap_or_default())
     }
 
     async fn find(&self, net: &Net, request: &WriteRequest) -> Result<Option<Written>, Fault> {
@@ -47,7 +61,7 @@ impl Writer for StripeWriter {
                 };
                 let Some(customer) = customer else { return Ok(None) };
                 let invoice = find_invoice(net, &customer, &request.key).await?;
-                Ok(invoice.filter(|invoice| !is_draft(invoice)).map(|invoice| invoice_written(invoice, customer)))
+                Ok(invoice.filter(|invoice| !is_draft(invoice)).map(|invoice| invoice_written(&invoice, customer)))
             }
             Intent::UpdateRecord(wanted) => update::find(net, wanted).await,
         }
@@ -55,12 +69,20 @@ impl Writer for StripeWriter {
 }
 
 async fn ensure_customer(net: &Net, request: &WriteRequest, buyer: &Buyer) -> Result<String, Fault> {
-    if let Some(id) = &request.customer_remote_id {
-        return Ok(id.clone());
+    match known_customer(net, request, buyer).await? {
+        Some(id) => Ok(id),
+        None => make_customer(net, buyer).await,
     }
-    if let Some(id) = find_customer(net, buyer).await? {
-        return Ok(id);
+}
+
+async fn known_customer(net: &Net, request: &WriteRequest, buyer: &Buyer) -> Result<Option<String>, Fault> {
+    match &request.customer_remote_id {
+        Some(id) => Ok(Some(id.clone())),
+        None => find_customer(net, buyer).await,
     }
+}
+
+async fn make_customer(net: &Net, buyer: &Buyer) -> Result<String, Fault> {
     let account = buyer.account.to_string();
     let mut form = vec![pair("name", &buyer.name), pair("metadata[crosstie_account]", &account)];
     form.extend(buyer.email.as_ref().map(|email| pair("email", email)));
@@ -120,14 +142,31 @@ async fn find_product(net: &Net, order: &PlaceOrder) -> Result<Option<Product>, 
     if ours { Ok(Some(product)) } else { Err(Fault::rejected("id", "another product has the id of this order")) }
 }
 
-async fn issue_invoice(net: &Net, key: &EffectKey, wanted: &IssueInvoice, customer: String) -> Result<Written, Fault> {
-    let invoice = match find_invoice(net, &customer, key).await? {
+/// What the line stands for at Stripe is looked at before anything is made, and not any more once it stands there.
+async fn issue_invoice(net: &Net, request: &WriteRequest, wanted: &IssueInvoice) -> Result<Written, Fault> {
+    let key = &request.key;
+    let settings = net.settings();
+    let chosen = items::chosen(&settings, wanted.item_code.as_ref())?;
+    let (customer, is_checked) = match known_customer(net, request, &wanted.customer).await? {
+        Some(customer) => (customer, false),
+        None => {
+            check(net, chosen.as_ref()).await?;
+            (make_customer(net, &wanted.customer).await?, true)
+        }
+    };
+    let found = find_invoice(net, &customer, key).await?;
+    if let Some(invoice) = found.as_ref().filter(|invoice| !is_draft(invoice)) {
+        return Ok(invoice_written(invoice, customer));
+    }
+    let lines = found.as_ref().and_then(|invoice| invoice.lines.as_ref());
+    let has_lines = lines.is_some_and(|lines| !lines.data.is_empty());
+    if !has_lines && !is_checked {
+        check(net, chosen.as_ref()).await?;
+    }
+    let invoice = match found {
         Some(invoice) => invoice,
         None => draft(net, key, wanted, &customer).await?,
     };
-    if !is_draft(&invoice) {
-        return Ok(invoice_written(invoice, customer));
-    }
     let amount = mapping::stripe_amount(wanted.amount)?;
     let currency = wanted.amount.currency.code().to_ascii_lowercase();
     match invoice.lines.as_ref() {
@@ -137,20 +176,39 @@ async fn issue_invoice(net: &Net, key: &EffectKey, wanted: &IssueInvoice, custom
             if !as_decided || invoice.currency.as_deref() != Some(&currency) {
                 return Err(Fault::rejected("lines", "the draft was changed at Stripe"));
             }
+            if chosen.as_ref().is_some_and(|chosen| !chosen.is_on(&lines.data[0])) {
+                let why = "the draft has another product or other tax rates than the settings name now: delete its line \
+                           at Stripe, then send it again";
+                return Err(Fault::rejected("lines", why));
+            }
         }
         _ => {
-            let form = [
+            let (more, key) = match &chosen {
+                None => (items::plain(amount, &currency), format!("{}:item", key.as_str())),
+                Some(chosen) => {
+                    let key = format!("{}:item:{}", key.as_str(), chosen.fingerprint());
+                    (chosen.form(amount, &currency), key)
+                }
+            };
+            let mut form = vec![
                 pair("customer", &customer),
                 pair("invoice", &invoice.id),
-                pair("amount", &amount.to_string()),
-                pair("currency", &currency),
                 pair("description", &wanted.description),
             ];
-            success(api::post(net, "/v1/invoiceitems", &format!("{}:item", key.as_str()), &form).await?)?;
+            form.extend(more);
+            success(api::post(net, "/v1/invoiceitems", &key, &form).await?)?;
         }
     }
     let invoice = finalize(net, key, &invoice.id).await?;
-    Ok(invoice_written(invoice, customer))
+    Ok(invoice_written(&invoice, customer))
+}
+
+/// Asks Stripe whether what a line stands for is there and in use.
+async fn check(net: &Net, chosen: Option<&Chosen>) -> Result<(), Fault> {
+    match chosen {
+        Some(chosen) => chosen.check(net).await,
+        None => Ok(()),
+    }
 }
 
 /// The draft comes before its item: an item without an invoice would go onto whatever invoice comes next.
@@ -169,14 +227,19 @@ async fn draft(net: &Net, key: &EffectKey, wanted: &IssueInvoice, customer: &str
         pair("metadata[crosstie_milestone]", &wanted.milestone.to_string()),
         pair("metadata[crosstie_effect]", key.as_str()),
     ];
+    let settings: StripeSettings = net.settings().read().map_err(|error| Fault::Bug { why: error.to_string() })?;
+    // Said only where it is wanted: Stripe's own settings decide elsewhere. Another key is used then, too.
+    let taxed = settings.automatic_tax.then(|| pair("automatic_tax[enabled]", "true"));
+    let as_taxed = if settings.automatic_tax { ":automatic-tax" } else { "" };
+    let common = [&common[..], taxed.as_slice()].concat();
     let to_mail = [pair("collection_method", "send_invoice"), pair("days_until_due", "30")];
     let form = [&common[..], &to_mail].concat();
-    let answer = api::post(net, "/v1/invoices", &format!("{}:draft", key.as_str()), &form).await?;
+    let answer = api::post(net, "/v1/invoices", &format!("{}:draft{as_taxed}", key.as_str()), &form).await?;
     if !api::lacks_email(&answer) {
         return answer.json_or(api::refusal);
     }
     let form = [&common[..], &[pair("collection_method", "charge_automatically")]].concat();
-    let key = format!("{}:draft-without-email", key.as_str());
+    let key = format!("{}:draft-without-email{as_taxed}", key.as_str());
     api::post(net, "/v1/invoices", &key, &form).await?.json_or(api::refusal)
 }
 
@@ -213,10 +276,10 @@ fn order_written(product: Product, customer: Option<String>) -> Written {
     Written { remote_id: product.id, remote_version: None, customer_remote_id: customer, claim: None }
 }
 
-fn invoice_written(invoice: Invoice, customer: String) -> Written {
-    let claim = Some(Claim::Invoice(mapping::invoice(&invoice, &mut Bag::default())));
-    let remote_version = Some(mapping::invoice_version(&invoice));
-    Written { remote_id: invoice.id, remote_version, customer_remote_id: Some(customer), claim }
+fn invoice_written(invoice: &Invoice, customer: String) -> Written {
+    let claim = Some(Claim::Invoice(mapping::invoice(invoice, &mut Bag::default())));
+    let remote_version = Some(mapping::invoice_version(invoice));
+    Written { remote_id: invoice.id.clone(), remote_version, customer_remote_id: Some(customer), claim }
 }
 
 fn is_draft(invoice: &Invoice) -> bool {

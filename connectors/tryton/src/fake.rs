@@ -39,6 +39,7 @@ const REFERENCES: &[(&str, &str, &str)] = &[
     ("party.party", "contact_mechanisms", "party.contact_mechanism"),
     ("product.product", "template", "product.template"),
     ("product.template", "account_category", "product.category"),
+    ("account.account", "type", "account.account.type"),
 ];
 
 /// Model, button, the state that it fits, the state that it leads to.
@@ -174,7 +175,7 @@ impl TrytonFake {
             .iter()
             .filter_map(|(field, value)| Some((field.clone(), target(model, field)?, created_with(value)?)))
             .collect();
-        let total = total(&self.models, &record, &nested);
+        let (untaxed, tax) = totals(&self.models, &record, &nested);
         if model == "party.party" {
             record.entry("contact_mechanisms").or_insert_with(|| json!([]));
         }
@@ -189,11 +190,13 @@ impl TrytonFake {
             record.entry("company").or_insert_with(|| 1.into());
         }
         if matches!(model, "sale.sale" | "account.invoice") {
-            let untaxed = json!(Decimal { decimal: total.clone() });
+            let untaxed = json!(Decimal { decimal: untaxed.decimal() });
             record.entry("untaxed_amount").or_insert(untaxed);
         }
         if model == "account.invoice" {
-            record.insert("total_amount".to_owned(), json!(Decimal { decimal: total }));
+            let total = untaxed.plus(tax).unwrap_or(untaxed);
+            record.insert("tax_amount".to_owned(), json!(Decimal { decimal: tax.decimal() }));
+            record.insert("total_amount".to_owned(), json!(Decimal { decimal: total.decimal() }));
             record.insert("amount_to_pay".to_owned(), json!(Decimal { decimal: "0".to_owned() }));
             record.insert("lines_to_pay".to_owned(), json!([]));
         }
@@ -205,6 +208,9 @@ impl TrytonFake {
             let parent = field_of_parent(model);
             let ids = rows.into_iter().map(|mut row| {
                 row[parent] = id.into();
+                if let Some(taxes) = added(&row["taxes"]) {
+                    row["taxes"] = json!(taxes);
+                }
                 if target == "account.invoice.line" {
                     row["amount"] = row["unit_price"].clone();
                 }
@@ -257,6 +263,10 @@ impl TrytonFake {
             }
             Some(_) => {
                 self.models.entry(model.to_owned()).or_default().remove(&id);
+                // Its lines go with it.
+                if let Some(lines) = target(model, "lines").and_then(|lines| self.models.get_mut(lines)) {
+                    lines.retain(|_, line| line.get(field_of_parent(model)).and_then(Value::as_i64) != Some(id));
+                }
                 HttpResponse::empty(204)
             }
         }
@@ -405,17 +415,45 @@ fn created_with(value: &Value) -> Option<Vec<Value>> {
     }
 }
 
-fn total(
+/// The ids of `[["add", [id, …]]]`.
+fn added(value: &Value) -> Option<Vec<i64>> {
+    match value.as_array()?.first()?.as_array()?.as_slice() {
+        [command, Value::Array(ids)] if command == "add" => Some(ids.iter().filter_map(Value::as_i64).collect()),
+        _ => None,
+    }
+}
+
+/// What the lines of a document come to without taxes, and the taxes, each rounded for itself.
+fn totals(
     models: &BTreeMap<String, BTreeMap<i64, Record>>,
     record: &Record,
     nested: &[(String, &'static str, Vec<Value>)],
-) -> String {
+) -> (Money, Money) {
     let currency = record.get("currency").and_then(Value::as_i64);
     let currency = currency.and_then(|id| models.get("currency.currency")?.get(&id)?.get("code")?.as_str());
     let currency: Currency = currency.and_then(|code| code.parse().ok()).unwrap_or(Currency::USD);
-    let prices = nested.iter().filter(|(field, ..)| field == "lines").flat_map(|(.., rows)| rows);
-    let prices = prices.filter_map(|row| Money::parse(row["unit_price"]["decimal"].as_str()?, currency).ok());
-    prices.fold(Money::zero(currency), |sum, price| sum.plus(price).unwrap_or(sum)).decimal()
+    let rows = nested.iter().filter(|(field, ..)| field == "lines").flat_map(|(.., rows)| rows);
+    let (mut untaxed, mut tax) = (Money::zero(currency), Money::zero(currency));
+    for row in rows {
+        let Some(price) = row["unit_price"]["decimal"].as_str().and_then(|text| Money::parse(text, currency).ok())
+        else {
+            continue;
+        };
+        untaxed = untaxed.plus(price).unwrap_or(untaxed);
+        for id in added(&row["taxes"]).unwrap_or_default() {
+            let rate = models.get("account.tax").and_then(|taxes| taxes.get(&id)?.get("rate")?["decimal"].as_str());
+            let part = (price.minor * rate.and_then(ten_thousandths).unwrap_or_default() + 5_000).div_euclid(10_000);
+            tax = tax.plus(Money::new(part, currency)).unwrap_or(tax);
+        }
+    }
+    (untaxed, tax)
+}
+
+/// A rate such as `0.19`, with four decimals at most, in ten thousandths.
+fn ten_thousandths(rate: &str) -> Option<i64> {
+    let (whole, part) = rate.split_once('.').unwrap_or((rate, ""));
+    let part = format!("{part:0<4}");
+    Some(whole.parse::<i64>().ok()? * 10_000 + part.get(..4)?.parse::<i64>().ok()?)
 }
 
 fn field<'a>(record: &'a Record, name: &str) -> &'a Value {

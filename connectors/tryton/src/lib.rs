@@ -4,6 +4,7 @@ mod account;
 mod base64url;
 mod fake;
 mod invoice;
+mod items;
 mod mapping;
 mod opportunity;
 mod paging;
@@ -17,8 +18,8 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use crosstie_sdk::{
-    AnyReader, AuthMode, Connector, Deletes, Descriptor, Fault, Net, Order, RateBudget, ReadEntity, Settings,
-    SettingsError, WhoAmI, WriteEntity, WriteSafety, Writer,
+    AnyReader, AuthMode, Connector, Deletes, Descriptor, Fault, ItemMapping, Net, Order, RateBudget, ReadEntity,
+    Settings, SettingsError, WhoAmI, WriteEntity, WriteSafety, Writer,
     domain::{
         integration::{Arm, Entity, IntentKind},
         pipeline::OpportunityStage,
@@ -29,8 +30,8 @@ use serde_json::{Value, json};
 
 pub use self::fake::TrytonFake;
 use self::{
-    account::AccountReader, invoice::InvoiceReader, opportunity::OpportunityReader, rest::Rest, sale::SaleReader,
-    wire::Named, writer::TrytonWriter,
+    account::AccountReader, invoice::InvoiceReader, items::ItemSettings, opportunity::OpportunityReader, rest::Rest,
+    sale::SaleReader, wire::Named, writer::TrytonWriter,
 };
 
 /// Tryton, as CRM, as billing, or as both.
@@ -44,7 +45,7 @@ const POLL_SECONDS: u32 = 30;
 static DESCRIPTOR: Descriptor = Descriptor {
     id: "tryton",
     name: "Tryton",
-    version: "1.1.0",
+    version: "1.2.0",
     arms: &[Arm::Crm, Arm::Billing],
     auth: &[AuthMode::Bearer],
     default_base_url: None,
@@ -128,6 +129,8 @@ pub(crate) struct TrytonSettings {
     /// Taxes of each line. Tryton's defaults work in its own forms only.
     #[serde(default)]
     pub(crate) taxes: Vec<i64>,
+    /// What item codes stand for.
+    pub(crate) items: Option<ItemMapping<ItemSettings>>,
     /// Opportunity states that mean another stage than usual.
     #[serde(default)]
     pub(crate) stages: BTreeMap<String, OpportunityStage>,
@@ -140,7 +143,8 @@ impl Connector for Tryton {
     }
 
     fn check_settings(&self, settings: &Settings) -> Result<(), SettingsError> {
-        settings.read::<TrytonSettings>().map(|_| ())
+        let own: TrytonSettings = settings.read()?;
+        own.items.map_or(Ok(()), |items| items.check(ItemSettings::check))
     }
 
     fn settings_schema(&self) -> Value {
@@ -163,6 +167,7 @@ impl Connector for Tryton {
                     "type": "array",
                     "items": { "type": "integer" }
                 },
+                "items": items::schema(),
                 "stages": {
                     "description": "Opportunity states that mean another stage than usual.",
                     "type": "object",

@@ -341,6 +341,67 @@ pub(crate) struct AccountCategory {
     pub(crate) account_revenue: Option<i64>,
 }
 
+/// A product that an item code stands for.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct ItemProduct {
+    /// Its id.
+    pub(crate) id: i64,
+    /// Whether it is in use.
+    pub(crate) active: Option<bool>,
+    /// Whether it is sold.
+    pub(crate) salable: Option<bool>,
+    /// Its unit.
+    pub(crate) default_uom: Option<i64>,
+    /// Where its account stands.
+    pub(crate) template: Option<Template>,
+}
+
+/// An account that an item code stands for.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct ItemAccount {
+    /// Its id.
+    pub(crate) id: i64,
+    /// Whether it is in use.
+    pub(crate) active: Option<bool>,
+    /// Whether nothing is booked to it any more.
+    pub(crate) closed: Option<bool>,
+    /// Whose it is.
+    pub(crate) company: Option<i64>,
+    /// What is booked to it.
+    #[serde(rename = "type")]
+    pub(crate) kind: Option<AccountKind>,
+}
+
+/// What is booked to an account.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(crate) struct AccountKind {
+    /// Whether revenue is.
+    pub(crate) revenue: Option<bool>,
+}
+
+/// A tax that an item code stands for.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(crate) struct ItemTax {
+    /// Its id.
+    pub(crate) id: i64,
+    /// Whether it is in use.
+    pub(crate) active: Option<bool>,
+    /// Whose it is.
+    pub(crate) company: Option<i64>,
+}
+
+/// A line of a draft, as far as item codes decide of it.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct DraftLine {
+    /// The product.
+    pub(crate) product: Option<i64>,
+    /// The revenue account; none of a line of an order.
+    #[serde(default)]
+    pub(crate) account: Option<i64>,
+    /// The taxes.
+    pub(crate) taxes: Option<Vec<i64>>,
+}
+
 /// The configured default accounts.
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub(crate) struct DefaultAccounts {

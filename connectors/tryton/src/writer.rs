@@ -1,11 +1,13 @@
 //! Orders and invoices; values of parties are set in `update.rs`. Each document begins as a draft that carries the hub's key in `reference`; one draft is kept, the
 //! others are discarded, and only then is it moved on, so that a key has one effect however often it is applied.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use crosstie_sdk::{
-    Bag, Fault, Net, Reader, Row, WriteRequest, Writer, Written,
+    Bag, Fault, Net, Reader, Row, Settings, WriteRequest, Writer, Written,
     domain::{
-        Money,
+        ItemCode, Money,
         integration::{Customer, Intent, IntentKind, IssueInvoice, PlaceOrder},
     },
 };
@@ -14,9 +16,10 @@ use serde_json::{Map, Value, json};
 use crate::{
     account, invoice,
     invoice::InvoiceReader,
+    items::{self, Item, Items},
     rest::{Rest, Search, number},
     sale, update,
-    wire::{self, Address, CustomerTerms, Decimal, DefaultAccounts, Document, Id, Product},
+    wire::{self, Address, CustomerTerms, Decimal, DefaultAccounts, Document, DraftLine, Id, Product},
 };
 
 /// Places orders and issues invoices.
@@ -29,15 +32,22 @@ struct Course {
     /// State and the button that leads on from it.
     steps: &'static [(&'static str, &'static str)],
     finished: &'static [&'static str],
+    /// Model of its lines, the field that names the document, and what item codes decide of a line.
+    lines: (&'static str, &'static str, &'static [&'static str]),
 }
 
 const SALE: Course = Course {
     model: sale::MODEL,
     steps: &[("draft", "quote"), ("quotation", "confirm"), ("confirmed", "process")],
     finished: &["processing", "done"],
+    lines: ("sale.line", "sale", &["product", "taxes"]),
 };
-const INVOICE: Course =
-    Course { model: invoice::MODEL, steps: &[("draft", "post"), ("validated", "post")], finished: &["posted", "paid"] };
+const INVOICE: Course = Course {
+    model: invoice::MODEL,
+    steps: &[("draft", "post"), ("validated", "post")],
+    finished: &["posted", "paid"],
+    lines: ("account.invoice.line", "invoice", &["product", "account", "taxes"]),
+};
 const DRAFT: &str = "draft";
 const CANCELLED: &str = "cancelled";
 
@@ -45,6 +55,8 @@ const CANCELLED: &str = "cancelled";
 const ROUNDS: u32 = 5;
 /// How many documents of one key are looked at; more than one is rare.
 const MOST_OF_ONE_KEY: u32 = 100;
+/// How many lines of a draft are looked at; a statement of work has 500 at most.
+const MOST_LINES: u32 = 600;
 
 #[async_trait]
 impl Writer for TrytonWriter {
@@ -54,13 +66,33 @@ impl Writer for TrytonWriter {
         }
         let rest = Rest::of(net)?;
         let course = Course::of(request)?;
-        let mut kept = course.settle(&rest, request).await?;
+        let items = match items::of(&rest, request).await {
+            Ok(items) => items,
+            // What an earlier call has finished stands, whatever the settings name now.
+            Err(refusal @ (Fault::Rejected { .. } | Fault::ItemNotMapped { .. })) => {
+                return self.find(net, request).await?.ok_or(refusal);
+            }
+            Err(fault) => return Err(fault),
+        };
+        let mut kept = course.settle(&rest, request, &items).await?;
         if kept.is_none() {
-            rest.create(course.model, &draft(&rest, request).await?).await?;
-            kept = course.settle(&rest, request).await?;
+            rest.create(course.model, &draft(&rest, request, &items).await?).await?;
+            kept = course.settle(&rest, request, &items).await?;
         }
         let kept = kept.ok_or_else(|| Fault::Transient { why: "the draft is not to be seen yet".to_owned() })?;
         course.written(net, kept).await
+    }
+
+    fn line_codes(
+        &self,
+        settings: &Settings,
+        kind: IntentKind,
+        item_code: Option<&ItemCode>,
+    ) -> Result<BTreeMap<String, String>, Fault> {
+        match kind {
+            IntentKind::PlaceOrder | IntentKind::IssueInvoice => items::codes(settings, item_code),
+            IntentKind::UpdateRecord => Ok(BTreeMap::new()),
+        }
     }
 
     async fn find(&self, net: &Net, request: &WriteRequest) -> Result<Option<Written>, Fault> {
@@ -107,12 +139,15 @@ impl Course {
     /// A document that was moved on wins over drafts, and the oldest draft over the others. Drafts are discarded
     /// before any is moved on. When two writers meet, one of them finds its draft gone or the other's moved on, and
     /// looks again.
-    async fn settle(&self, rest: &Rest<'_>, request: &WriteRequest) -> Result<Option<Document>, Fault> {
+    async fn settle(&self, rest: &Rest<'_>, request: &WriteRequest, items: &Items) -> Result<Option<Document>, Fault> {
         let mut refusal = None;
         'look: for _ in 0..ROUNDS {
             let documents = self.documents(rest, request).await?;
             let Some(kept) = choose(&documents)? else { return Ok(None) };
-            for other in documents.iter().filter(|other| other.id != kept.id && other.state == DRAFT) {
+            // A draft of before the settings changed is made anew.
+            let is_stale = kept.state == DRAFT && !self.is_as_mapped(rest, (kept.id, request), items).await?;
+            let discarded = |other: &&Document| other.id != kept.id || is_stale;
+            for other in documents.iter().filter(|other| other.state == DRAFT).filter(discarded) {
                 match rest.delete(self.model, other.id).await {
                     Ok(()) => {}
                     Err(fault @ (Fault::Rejected { .. } | Fault::Stale)) => {
@@ -122,12 +157,48 @@ impl Course {
                     Err(fault) => return Err(fault),
                 }
             }
+            if is_stale {
+                return Ok(None);
+            }
             match self.advance(rest, kept.id).await {
                 Err(Fault::Gone) => {}
                 ended => return ended.map(Some),
             }
         }
         Err(refusal.unwrap_or_else(|| Fault::Transient { why: "other writers keep getting in between".to_owned() }))
+    }
+
+    /// Whether the lines of a draft have the products, accounts and taxes that the settings name. What they do not name is
+    /// not looked at.
+    async fn is_as_mapped(
+        &self,
+        rest: &Rest<'_>,
+        (id, request): (i64, &WriteRequest),
+        items: &Items,
+    ) -> Result<bool, Fault> {
+        if !items.values().any(|item| item.is_mapped) {
+            return Ok(true);
+        }
+        let search = Search {
+            model: self.lines.0,
+            fields: self.lines.2,
+            domain: json!([[self.lines.1, "=", id]]),
+            order: json!([["id", "ASC"]]),
+            size: MOST_LINES,
+        };
+        let lines = rest.search(search).await?.into_iter().map(wire::read).collect::<Result<Vec<DraftLine>, _>>()?;
+        let told = |product: Option<i64>, mut taxes: Vec<i64>| {
+            taxes.sort_unstable();
+            (product, taxes)
+        };
+        let mut has: Vec<_> = lines.iter().map(|line| told(line.product, line.taxes.clone().unwrap_or_default())).collect();
+        let wanted = request.intent.lines().into_iter().filter_map(|(_, code)| items.get(&code.cloned()));
+        let mut should: Vec<_> = wanted.map(|item| told(item.product, item.taxes.clone())).collect();
+        has.sort_unstable();
+        should.sort_unstable();
+        // Of an invoice, which has one line, the account counts, too.
+        let account = items.values().find_map(|item| item.account).filter(|_| self.model == invoice::MODEL);
+        Ok(has == should && account.is_none_or(|account| lines.iter().all(|line| line.account == Some(account))))
     }
 
     /// Presses one button after the other. A refusal counts only when the state stayed as it was: the button may
@@ -190,15 +261,15 @@ fn withdrawn() -> Fault {
 }
 
 /// The document as it is first made.
-async fn draft(rest: &Rest<'_>, request: &WriteRequest) -> Result<Value, Fault> {
+async fn draft(rest: &Rest<'_>, request: &WriteRequest, items: &Items) -> Result<Value, Fault> {
     match &request.intent {
         Intent::PlaceOrder(order) => {
             let party = customer(rest, request, &order.customer).await?;
-            order_draft(rest, request, order, party).await
+            order_draft(rest, (request, order, party), items).await
         }
         Intent::IssueInvoice(invoice) => {
             let party = customer(rest, request, &invoice.customer).await?;
-            invoice_draft(rest, request, invoice, party).await
+            invoice_draft(rest, (request, invoice, party), items).await
         }
         Intent::UpdateRecord(_) => Err(Fault::Unsupported),
     }
@@ -247,11 +318,17 @@ async fn document(
     Ok(document)
 }
 
-async fn order_draft(rest: &Rest<'_>, request: &WriteRequest, order: &PlaceOrder, party: i64) -> Result<Value, Fault> {
+async fn order_draft(
+    rest: &Rest<'_>,
+    (request, order, party): (&WriteRequest, &PlaceOrder, i64),
+    items: &Items,
+) -> Result<Value, Fault> {
     let terms = terms(rest, party).await?;
     let unit = unit(rest).await?;
+    let none = Item::default();
     let lines = order.lines.iter().map(|line| {
-        let mut written = line_of(rest, unit, &line.description, line.amount);
+        let item = items.get(&line.item_code).unwrap_or(&none);
+        let mut written = line_of(item, unit, &line.description, line.amount);
         // The invoice of the milestone finds the line that it bills by this.
         written.insert("note".to_owned(), line.milestone.to_string().into());
         Value::Object(written)
@@ -273,13 +350,13 @@ async fn order_draft(rest: &Rest<'_>, request: &WriteRequest, order: &PlaceOrder
 
 async fn invoice_draft(
     rest: &Rest<'_>,
-    request: &WriteRequest,
-    invoice: &IssueInvoice,
-    party: i64,
+    (request, invoice, party): (&WriteRequest, &IssueInvoice, i64),
+    items: &Items,
 ) -> Result<Value, Fault> {
     let terms = terms(rest, party).await?;
-    let accounts = accounts(rest, terms).await?;
-    let mut line = line_of(rest, unit(rest).await?, &invoice.description, invoice.amount);
+    let item = items.get(&invoice.item_code).cloned().unwrap_or_default();
+    let accounts = accounts(rest, terms, item.account).await?;
+    let mut line = line_of(&item, unit(rest).await?, &invoice.description, invoice.amount);
     line.insert("account".to_owned(), accounts.revenue.into());
     if let Some(sold) = sold_line(rest, request, invoice).await? {
         line.insert("origin".to_owned(), format!("sale.line,{sold}").into());
@@ -297,20 +374,21 @@ async fn invoice_draft(
 }
 
 /// A line of one piece at a price.
-fn line_of(rest: &Rest<'_>, unit: Option<i64>, description: &str, price: Money) -> Map<String, Value> {
+fn line_of(item: &Item, own_unit: Option<i64>, description: &str, price: Money) -> Map<String, Value> {
     let mut line = Map::new();
     line.insert("type".to_owned(), "line".into());
     line.insert("description".to_owned(), description.into());
     line.insert("quantity".to_owned(), 1.into());
     line.insert("unit_price".to_owned(), json!(Decimal { decimal: price.decimal() }));
-    if let Some(product) = rest.settings.product {
+    if let Some(product) = item.product {
         line.insert("product".to_owned(), product.into());
     }
-    if let Some(unit) = unit {
+    // A product of its own has a unit of its own.
+    if let Some(unit) = item.unit.or(own_unit) {
         line.insert("unit".to_owned(), unit.into());
     }
-    if !rest.settings.taxes.is_empty() {
-        line.insert("taxes".to_owned(), json!([["add", rest.settings.taxes]]));
+    if !item.taxes.is_empty() {
+        line.insert("taxes".to_owned(), json!([["add", item.taxes]]));
     }
     line
 }
@@ -367,9 +445,9 @@ struct Accounts {
     revenue: i64,
 }
 
-async fn accounts(rest: &Rest<'_>, terms: CustomerTerms) -> Result<Accounts, Fault> {
+async fn accounts(rest: &Rest<'_>, terms: CustomerTerms, of_item: Option<i64>) -> Result<Accounts, Fault> {
     let receivable = terms.account_receivable.or(rest.settings.receivable_account);
-    let revenue = match rest.settings.revenue_account {
+    let revenue = match of_item.or(rest.settings.revenue_account) {
         Some(account) => Some(account),
         None => {
             let category = product(rest).await?.and_then(|product| product.template?.account_category);

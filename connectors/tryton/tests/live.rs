@@ -151,6 +151,7 @@ fn order(party: i64, number: u32, known: bool) -> WriteRequest {
     let line = |place: u32, minor| OrderLine {
         milestone: hub_id("ms", party, number * 10 + place).parse().expect("an id"),
         description: format!("Milestone {place}"),
+        item_code: None,
         amount: Money::new(minor, Currency::USD),
     };
     let intent = PlaceOrder {
@@ -179,6 +180,7 @@ fn invoice(party: i64, number: u32, sale: Option<&str>) -> WriteRequest {
         customer: customer(party),
         title: "Platform roll-out".to_owned(),
         description: "Milestone 1".to_owned(),
+        item_code: None,
         amount: Money::new(100_050, Currency::USD),
     };
     WriteRequest {

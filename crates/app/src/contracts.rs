@@ -1,7 +1,7 @@
 //! Drafting and signing statements of work.
 
 use crosstie_domain::{
-    CivilDate, Money, Refusal, Refusals, UserErrorCode,
+    CivilDate, ItemCode, Money, Refusal, Refusals, UserErrorCode,
     access::AuthContext,
     billing::{ServiceOrderRecord, ServiceOrderStatus},
     contracts::{SowRecord, SowStatus},
@@ -42,6 +42,9 @@ pub struct CreateSow {
 pub struct NewMilestone {
     /// What is delivered: 1 to 200 characters.
     pub name: String,
+    /// What kind of service it is, for billing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub item_code: Option<ItemCode>,
     /// Its price, more than nothing.
     pub amount: Money,
     /// The day on which it is planned.
@@ -135,6 +138,7 @@ impl App {
                 account_id,
                 position,
                 name: line.name.trim().to_owned(),
+                item_code: line.item_code.clone(),
                 amount: line.amount,
                 planned_on: line.planned_on,
                 acceptance: MilestoneAcceptance::Planned,
@@ -225,6 +229,7 @@ async fn order(tx: &Tx, auth: &AuthContext, sow: &SowRecord, milestones: &[Miles
     let lines = milestones.iter().map(|milestone| OrderLine {
         milestone: milestone.id,
         description: milestone.name.clone(),
+        item_code: milestone.item_code.clone(),
         amount: milestone.amount,
     });
     let intent = Intent::PlaceOrder(PlaceOrder {

@@ -134,6 +134,8 @@ pub(crate) async fn bill(
         status: Some(InvoiceStatus::Requested),
         native_status: None,
         total: milestone.amount,
+        net: Some(milestone.amount),
+        tax: None,
         amount_paid: None,
         issued_on: None,
         due_on: None,
@@ -153,6 +155,7 @@ pub(crate) async fn bill(
         customer: customer(tx, sow).await?,
         title: sow.title.clone(),
         description: milestone.name.clone(),
+        item_code: milestone.item_code.clone(),
         amount: milestone.amount,
     };
     request_invoice(tx, &invoice, intent).await

@@ -52,8 +52,8 @@ pub use identity::{LinkRecord, MergeRecords, Split, SplitRecord};
 pub use ingest::{Cause, Ingested, Observation, Origin, fields::Values, pipeline::shown_values};
 pub use lineage::LineageVerified;
 pub use mapping::{
-    ConnectionMapping, FieldDifference, Mapped, Mapper, MappingPreview, PreviewMapping, RemapHistory, RevertMapping,
-    RowDifference, RowOutcome, SaveMapping, VendorSettings, Vendors,
+    BadSetting, ConnectionMapping, FieldDifference, Mapped, Mapper, MappingPreview, Outbound, OutboundLine,
+    PreviewMapping, RemapHistory, RevertMapping, RowDifference, RowOutcome, SaveMapping, VendorSettings, Vendors,
 };
 pub use pauses::{ChangePause, PauseChange};
 pub use refresh::{Refresh, RefreshStep, Refreshed, new_slice};

@@ -64,6 +64,27 @@ pub struct ServiceOrderRecord {
     pub updated_at: Instant,
 }
 
+impl InvoiceRecord {
+    /// Takes in what it comes to as far as that is said: with taxes, and without them. The tax is what lies between the
+    /// two. An amount without taxes in another currency than the total is left out, and one that is not said stays.
+    /// Returns whether something changed.
+    ///
+    /// A total of 23,800.00 EUR of which 20,000.00 EUR are without taxes holds 3,800.00 EUR of tax.
+    pub fn take_amounts(&mut self, total: Option<Money>, net: Option<Money>) -> bool {
+        let before = (self.total, self.net, self.tax);
+        self.total = total.unwrap_or(self.total);
+        let fits = |amount: &Money| amount.currency == self.total.currency;
+        if let Some(net) = net.filter(fits) {
+            self.net = Some(net);
+            // Only who said both says what the tax is.
+            self.tax = self.total.minor.checked_sub(net.minor).map(|minor| Money::new(minor, net.currency));
+        } else if before.0 != self.total {
+            (self.net, self.tax) = (None, None);
+        }
+        before != (self.total, self.net, self.tax)
+    }
+}
+
 impl ServiceOrderStatus {
     /// Where an acknowledged order stands once these are the billing states of its milestones.
     pub fn after_billing(milestones: &[MilestoneBilling]) -> Self {
@@ -126,9 +147,15 @@ pub struct InvoiceRecord {
     pub status: Option<InvoiceStatus>,
     /// The status as billing names it.
     pub native_status: Option<String>,
-    /// What is to be paid, taxes included.
+    /// What is to be paid, taxes included. Until billing has answered, what the hub asked for: taxes excluded.
     #[graphql(skip)]
     pub total: Money,
+    /// What it bills, taxes excluded, in the currency of the total; none while nobody has said it.
+    #[graphql(skip)]
+    pub net: Option<Money>,
+    /// The part of the total that is tax, in the currency of the total; none while billing has not said it.
+    #[graphql(skip)]
+    pub tax: Option<Money>,
     /// What has been paid.
     #[graphql(skip)]
     pub amount_paid: Option<Money>,
@@ -235,6 +262,52 @@ pub struct InvoiceLineClaim {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_tax_is_what_lies_between_the_total_and_what_is_billed() {
+        let at = Instant::from_micros(0).expect("the epoch is an instant");
+        let (eur, usd) =
+            (|minor| Money::new(minor, crate::Currency::EUR), |minor| Money::new(minor, crate::Currency::USD));
+        let mut invoice = InvoiceRecord {
+            id: crate::Id::from_uuid(uuid::Uuid::nil()),
+            service_order_id: None,
+            milestone_id: None,
+            account_id: None,
+            connection_id: crate::Id::from_uuid(uuid::Uuid::nil()),
+            billing_round: 1,
+            number: None,
+            status: None,
+            native_status: None,
+            total: eur(2_000_000),
+            net: Some(eur(2_000_000)),
+            tax: None,
+            amount_paid: None,
+            issued_on: None,
+            due_on: None,
+            billing_reference: None,
+            rejection: None,
+            deleted_at: None,
+            version: 1,
+            created_at: at,
+            updated_at: at,
+        };
+        for (total, net, changed, expected) in [
+            (None, None, false, (eur(2_000_000), Some(eur(2_000_000)), None)),
+            (
+                Some(eur(2_380_000)),
+                Some(eur(2_000_000)),
+                true,
+                (eur(2_380_000), Some(eur(2_000_000)), Some(eur(380_000))),
+            ),
+            (Some(eur(2_380_000)), None, false, (eur(2_380_000), Some(eur(2_000_000)), Some(eur(380_000)))),
+            (None, Some(usd(1)), false, (eur(2_380_000), Some(eur(2_000_000)), Some(eur(380_000)))),
+            (Some(eur(5)), None, true, (eur(5), None, None)),
+            (None, Some(eur(5)), true, (eur(5), Some(eur(5)), Some(eur(0)))),
+        ] {
+            assert_eq!(invoice.take_amounts(total, net), changed, "{total:?} {net:?}");
+            assert_eq!((invoice.total, invoice.net, invoice.tax), expected, "{total:?} {net:?}");
+        }
+    }
 
     #[test]
     fn an_order_is_billed_when_its_last_milestone_is() {

@@ -139,6 +139,7 @@ mod tests {
             account_id: Id::from_uuid(uuid::Uuid::nil()),
             position: 0,
             name: "Go-live".to_owned(),
+            item_code: None,
             amount,
             planned_on: None,
             acceptance: MilestoneAcceptance::Planned,

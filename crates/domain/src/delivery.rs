@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     contracts::SowStatus,
     ids::{AccountId, MilestoneId, SowId},
+    item_code::ItemCode,
     money::Money,
     refusal::{Refusal, UserErrorCode},
     time::{CivilDate, Instant},
@@ -62,6 +63,9 @@ pub struct MilestoneRecord {
     pub position: i32,
     /// What is delivered.
     pub name: String,
+    /// What kind of service it is, for billing.
+    #[graphql(skip)]
+    pub item_code: Option<ItemCode>,
     /// Its price.
     #[graphql(skip)]
     pub amount: Money,

@@ -6,6 +6,7 @@ pub mod contracts;
 pub mod delivery;
 pub mod ids;
 pub mod integration;
+mod item_code;
 pub mod money;
 pub mod pipeline;
 pub mod refusal;
@@ -14,6 +15,7 @@ pub mod secrets;
 pub mod time;
 
 pub use ids::Id;
+pub use item_code::{ItemCode, LONGEST_ITEM_CODE, NoItemCode};
 pub use money::{Currency, Money};
 pub use refusal::{Refusal, Refusals, UserErrorCode};
 pub use time::{CivilDate, Clock, Instant};

@@ -153,10 +153,22 @@ impl Invoice {
         self.0.id.into()
     }
 
-    /// What is to be paid, taxes included.
+    /// What is to be paid, taxes included. Until billing has answered, what the hub asked for, taxes excluded.
     #[graphql(directive = sensitivity::apply(Sensitivity::Financial))]
     async fn total(&self, ctx: &Context<'_>) -> Result<Option<Money>> {
         financial(ctx, Some(self.0.total))
+    }
+
+    /// What it bills, taxes excluded: what is compared with the milestone's price. Null while nobody has said it.
+    #[graphql(directive = sensitivity::apply(Sensitivity::Financial))]
+    async fn net_amount(&self, ctx: &Context<'_>) -> Result<Option<Money>> {
+        financial(ctx, self.0.net)
+    }
+
+    /// The part of the total that is tax; null while billing has not said it.
+    #[graphql(directive = sensitivity::apply(Sensitivity::Financial))]
+    async fn tax_amount(&self, ctx: &Context<'_>) -> Result<Option<Money>> {
+        financial(ctx, self.0.tax)
     }
 
     /// What has been paid; null while billing has not said.

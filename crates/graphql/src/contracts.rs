@@ -3,7 +3,7 @@
 use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
 use crosstie_app::{CreateSow, NewMilestone, SignSow};
 use crosstie_domain::{
-    CivilDate, Money, Refusal, Refusals, UserErrorCode,
+    CivilDate, ItemCode, LONGEST_ITEM_CODE, Money, Refusal, Refusals, UserErrorCode,
     access::{Permission, Sensitivity},
     contracts::{SowRecord, SowStatus},
     money::{MoneyError, MoneyInput},
@@ -223,6 +223,8 @@ pub(crate) struct CreateSowInput {
 pub(crate) struct NewMilestoneInput {
     /// What is delivered.
     name: String,
+    /// What kind of service it is, for billing, such as `IMPLEMENTATION`: 1 to 40 letters, digits, `_`, `-` and `.`.
+    item_code: Option<String>,
     /// Its price.
     amount: MoneyInput,
     /// The day on which it is planned, in the customer's calendar.
@@ -355,6 +357,18 @@ pub(crate) fn read_id<T: std::str::FromStr>(id: &ID, field: &str) -> Result<T, R
         .map_err(|_| Refusal::new(field, UserErrorCode::NotFound, "There is no such record, or none that you may see."))
 }
 
+/// Reads an item code of an input.
+///
+/// # Errors
+/// `TOO_LONG`, `INVALID`.
+fn read_item_code(code: Option<String>, field: &str) -> Result<Option<ItemCode>, Refusal> {
+    let Some(code) = code else { return Ok(None) };
+    let is_long = code.chars().count() > LONGEST_ITEM_CODE;
+    let reason = if is_long { UserErrorCode::TooLong } else { UserErrorCode::Invalid };
+    let message = format!("An item code has 1 to {LONGEST_ITEM_CODE} letters, digits, `_`, `-` and `.`.");
+    ItemCode::try_from(code).map(Some).map_err(|_| Refusal::new(field, reason, message))
+}
+
 /// Reads an amount of an input.
 ///
 /// # Errors
@@ -379,10 +393,14 @@ impl CreateSowInput {
         let total = read_money(&self.total, "total").map_err(|refusal| refusals.push(refusal));
         let mut milestones = Vec::with_capacity(self.milestones.len());
         for (index, milestone) in self.milestones.into_iter().enumerate() {
-            let NewMilestoneInput { name, amount, planned_on } = milestone;
-            match read_money(&amount, &format!("milestones.{index}.amount")) {
-                Ok(amount) => milestones.push(NewMilestone { name, amount, planned_on }),
-                Err(refusal) => refusals.push(refusal),
+            let NewMilestoneInput { name, item_code, amount, planned_on } = milestone;
+            let item_code = read_item_code(item_code, &format!("milestones.{index}.itemCode"));
+            let amount = read_money(&amount, &format!("milestones.{index}.amount"));
+            match (item_code, amount) {
+                (Ok(item_code), Ok(amount)) => {
+                    milestones.push(NewMilestone { name, item_code, amount, planned_on });
+                }
+                (item_code, amount) => refusals.extend([item_code.err(), amount.err()].into_iter().flatten()),
             }
         }
         match (opportunity_id, billing_connection_id, total) {

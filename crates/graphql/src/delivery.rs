@@ -3,7 +3,7 @@
 use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
 use crosstie_app::AcceptMilestone;
 use crosstie_domain::{
-    CivilDate, Money, Refusal,
+    CivilDate, ItemCode, Money, Refusal,
     access::{Permission, Sensitivity},
     delivery::{MilestoneAcceptance, MilestoneRecord},
 };
@@ -45,6 +45,12 @@ impl Milestone {
     /// Identifies the milestone.
     pub(crate) async fn id(&self) -> ID {
         self.0.id.into()
+    }
+
+    /// What kind of service it is, for billing: the settings of the billing connection say what product, account and
+    /// taxes that is there. Null when none was given.
+    async fn item_code(&self) -> Option<&str> {
+        self.0.item_code.as_ref().map(ItemCode::as_str)
     }
 
     /// Its price.

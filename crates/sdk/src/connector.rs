@@ -2,6 +2,7 @@
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use serde_path_to_error::Segment;
 
 use crate::{AnyReader, Descriptor, Fault, Inbound, Net, Writer};
 
@@ -60,8 +61,20 @@ pub struct Settings(Value);
 
 /// A setting that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("settings: {0}")]
-pub struct SettingsError(pub String);
+#[error("settings{}: {why}", .path.iter().map(|key| format!(".{key}")).collect::<String>())]
+pub struct SettingsError {
+    /// The keys that lead to it, from the outermost on; none when the settings as a whole are meant.
+    pub path: Vec<String>,
+    /// What is wrong with it, in words.
+    pub why: String,
+}
+
+impl SettingsError {
+    /// What is wrong with the setting that these keys lead to.
+    pub fn at(path: Vec<String>, why: impl Into<String>) -> Self {
+        Self { path, why: why.into() }
+    }
+}
 
 impl Settings {
     /// Settings as they were configured: an object, or null for none.
@@ -80,6 +93,13 @@ impl Settings {
     /// The key that is missing, unknown or of another type; let the type deny unknown fields.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, SettingsError> {
         let value = if self.0.is_null() { Value::Object(serde_json::Map::new()) } else { self.0.clone() };
-        serde_json::from_value(value).map_err(|error| SettingsError(error.to_string()))
+        serde_path_to_error::deserialize(value).map_err(|error| {
+            let path = error.path().iter().filter_map(|segment| match segment {
+                Segment::Map { key } => Some(key.clone()),
+                Segment::Seq { index } => Some(index.to_string()),
+                Segment::Enum { .. } | Segment::Unknown => None,
+            });
+            SettingsError { path: path.collect(), why: error.inner().to_string() }
+        })
     }
 }

@@ -1,5 +1,7 @@
 //! What can go wrong at a vendor, named for what the host can do about it.
 
+use crosstie_domain::ItemCode;
+
 /// Why a call to a vendor did not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
@@ -38,6 +40,17 @@ pub enum Fault {
     Rejected {
         /// Which fields, and why.
         errors: Vec<FieldError>,
+    },
+    /// A line whose item code stands for nothing in the settings of the connection; nothing was sent.
+    #[error("{}: set {path} of the connection", .item_code.as_ref().map_or_else(
+        || "a line has no item code, and nothing stands for those".to_owned(),
+        |code| format!("the item code {code} stands for nothing here"),
+    ))]
+    ItemNotMapped {
+        /// The code; none of a line without one.
+        item_code: Option<ItemCode>,
+        /// The setting that would say what it stands for.
+        path: String,
     },
     /// There is no such record.
     #[error("no such record")]
@@ -110,6 +123,7 @@ impl Fault {
             Self::Unknown { .. } => "OUTCOME_UNKNOWN",
             Self::Stale => "STALE",
             Self::Rejected { .. } => "REJECTED",
+            Self::ItemNotMapped { .. } => "ITEM_NOT_MAPPED",
             Self::Gone => "GONE",
             Self::Merged { .. } => "MERGED",
             Self::CursorGone => "CURSOR_GONE",

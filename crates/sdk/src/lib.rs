@@ -5,6 +5,7 @@ mod descriptor;
 mod fake;
 mod fault;
 mod inbound;
+mod items;
 mod net;
 mod reader;
 mod redact;
@@ -19,6 +20,7 @@ pub use descriptor::{AuthMode, Descriptor, RateBudget, ReadEntity, WriteEntity};
 pub use fake::{FakeVendor, MemoryTransport};
 pub use fault::{Fault, FieldError};
 pub use inbound::{Acknowledgment, Delivery, Inbound, Malformed, Nudge, Verified};
+pub use items::{ItemEntry, ItemMapping, UnknownCodes};
 pub use net::{
     Answer, AuthorizationRefused, Call, ClientAuth, ClientSecrets, Credentials, Egress, EgressAnswer, EgressError,
     EgressRequest, Grant, HttpEgress, HttpRequest, HttpResponse, KeptTokens, MemoryTokens, Method, Net, NetError,

@@ -1,8 +1,13 @@
 //! Writing to a vendor: each intent takes effect at most once, or says that it cannot promise that.
 
-use crosstie_domain::integration::{Claim, EffectKey, EffectSafety, Intent};
+use std::collections::BTreeMap;
 
-use crate::{Fault, Net, RowKey};
+use crosstie_domain::{
+    ItemCode,
+    integration::{Claim, EffectKey, EffectSafety, Intent, IntentKind},
+};
+
+use crate::{Fault, Net, RowKey, Settings};
 
 /// What makes a write happen once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +89,22 @@ pub trait Writer: Send + Sync {
     /// update [`Fault::Stale`] when something else stands there than was expected, and [`Fault::Gone`] when there is
     /// no such record: both end it.
     async fn apply(&self, net: &Net, request: &WriteRequest) -> Result<Written, Fault>;
+
+    /// What a line with this item code goes out with, by the settings alone and without asking the vendor: what is set
+    /// there by the names of the settings, such as `product`. Nothing where an intent carries no lines to the vendor. The
+    /// host asks before it sends anything, and shows it when a mapping is looked at.
+    ///
+    /// # Errors
+    /// [`Fault::ItemNotMapped`] when the code stands for nothing; [`Fault::Bug`] when the settings cannot be read.
+    fn line_codes(
+        &self,
+        settings: &Settings,
+        kind: IntentKind,
+        item_code: Option<&ItemCode>,
+    ) -> Result<BTreeMap<String, String>, Fault> {
+        let _ = (settings, kind, item_code);
+        Ok(BTreeMap::new())
+    }
 
     /// Looks for what an earlier call with this key made, whole and finished.
     ///

@@ -1,7 +1,7 @@
 //! Service orders and invoices.
 
 use crosstie_domain::{
-    Instant,
+    Instant, Money,
     access::RowScope,
     billing::{InvoiceLineRecord, InvoiceRecord, ServiceOrderRecord},
     ids::{InvoiceId, MilestoneId, ServiceOrderId, SowId},
@@ -162,6 +162,8 @@ pub struct InvoiceRow {
     native_status: Option<String>,
     total_minor: i64,
     total_currency: String,
+    net_minor: Option<i64>,
+    tax_minor: Option<i64>,
     paid_minor: Option<i64>,
     paid_currency: Option<String>,
     issued_on: Option<i32>,
@@ -206,6 +208,8 @@ impl Listed for InvoiceRecord {
             status: row.status.map(|status| codec::word("invoices.status", status)).transpose()?,
             native_status: row.native_status,
             total: codec::money("invoices.total", row.total_minor, &row.total_currency)?,
+            net: in_currency("invoices.net", row.net_minor, &row.total_currency)?,
+            tax: in_currency("invoices.tax", row.tax_minor, &row.total_currency)?,
             amount_paid: codec::money_opt("invoices.paid", row.paid_minor, row.paid_currency.as_deref())?,
             issued_on: codec::date_opt("invoices.issued_on", row.issued_on)?,
             due_on: codec::date_opt("invoices.due_on", row.due_on)?,
@@ -232,6 +236,11 @@ impl Listed for InvoiceRecord {
     fn id(&self) -> String {
         self.id.to_string()
     }
+}
+
+/// A part of an invoice's total.
+fn in_currency(column: &'static str, minor: Option<i64>, currency: &str) -> Result<Option<Money>, StoreError> {
+    minor.map(|minor| codec::money(column, minor, currency)).transpose()
 }
 
 /// A page of invoices.
@@ -380,6 +389,8 @@ impl Tx {
             ("native_status", invoice.native_status.clone().into()),
             ("total_minor", invoice.total.minor.into()),
             ("total_currency", invoice.total.currency.to_string().into()),
+            ("net_minor", invoice.net.map(|net| net.minor).into()),
+            ("tax_minor", invoice.tax.map(|tax| tax.minor).into()),
             ("paid_minor", invoice.amount_paid.map(|paid| paid.minor).into()),
             ("paid_currency", invoice.amount_paid.map(|paid| paid.currency.to_string()).into()),
             ("issued_on", invoice.issued_on.map(|on| on.days()).into()),

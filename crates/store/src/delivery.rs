@@ -2,8 +2,8 @@
 
 use crosstie_domain::{
     access::RowScope,
-    delivery::MilestoneRecord,
-    ids::{MilestoneId, SowId},
+    delivery::{MilestoneBilling, MilestoneRecord},
+    ids::{ConnectionId, MilestoneId, SowId},
     integration::adoption::match_text,
 };
 use sea_orm::FromQueryResult;
@@ -26,6 +26,7 @@ pub struct MilestoneRow {
     account_id: String,
     position: i32,
     name: String,
+    item_code: Option<String>,
     amount_minor: i64,
     amount_currency: String,
     planned_on: Option<i32>,
@@ -57,6 +58,10 @@ impl Listed for MilestoneRecord {
             account_id: codec::id("milestones.account_id", &row.account_id)?,
             position: row.position,
             name: row.name,
+            item_code: row
+                .item_code
+                .map(|code| code.try_into().map_err(|_| StoreError::Corrupt { column: "milestones.item_code" }))
+                .transpose()?,
             amount: codec::money("milestones.amount", row.amount_minor, &row.amount_currency)?,
             planned_on: codec::date_opt("milestones.planned_on", row.planned_on)?,
             acceptance: codec::word("milestones.acceptance", row.acceptance)?,
@@ -104,6 +109,25 @@ pub async fn milestones_of(
     Ok(milestones)
 }
 
+/// Milestones that are to be billed through a connection and are not asked for yet, in the order of their identifiers,
+/// behind one of them; at most so many.
+///
+/// # Errors
+/// As the database.
+pub async fn open_milestones(
+    db: &impl Reads,
+    connection: ConnectionId,
+    (after, limit): (&str, i64),
+) -> Result<Vec<MilestoneRecord>, StoreError> {
+    let sql = "SELECT milestones.* FROM milestones JOIN sows ON sows.id = milestones.sow_id \
+               WHERE sows.billing_connection_id = $1 AND milestones.billing = $2 AND milestones.id > $3 \
+               ORDER BY milestones.id LIMIT $4";
+    let open = codec::text(&MilestoneBilling::NotBillable);
+    let values = vec![connection.to_string().into(), open.into(), after.to_owned().into(), limit.into()];
+    let rows: Vec<MilestoneRow> = db.connection().all(sql, values).await?;
+    rows.into_iter().map(MilestoneRecord::record).collect()
+}
+
 impl Tx {
     /// Saves a milestone: a new one at version 1, or the next version of one that nobody else changed.
     ///
@@ -117,6 +141,7 @@ impl Tx {
             ("position", milestone.position.into()),
             ("name", milestone.name.clone().into()),
             ("match_name", match_text(&milestone.name).into()),
+            ("item_code", milestone.item_code.as_ref().map(ToString::to_string).into()),
             ("amount_minor", milestone.amount.minor.into()),
             ("amount_currency", milestone.amount.currency.to_string().into()),
             ("planned_on", milestone.planned_on.map(|on| on.days()).into()),

@@ -112,6 +112,14 @@ impl Engine {
             return Err(SendError::Uncertain);
         }
         let request = self.request(connection, effect).await?;
+        if let Err(fault) = check_lines(writer, connection, effect) {
+            // What an earlier try has made by other settings stands.
+            let made = match effect.first_sent_at {
+                Some(_) => find(writer, connection, &request).await?,
+                None => None,
+            };
+            return made.map(|written| Sent { asked_at, written }).ok_or(SendError::Vendor(fault));
+        }
         if asks_first(safety, effect, asked_at)
             && let Some(written) = find(writer, connection, &request).await?
         {
@@ -178,6 +186,12 @@ impl Engine {
     }
 }
 
+/// Whether every line stands for something in the settings of the connection, before anything is sent.
+fn check_lines(writer: &dyn Writer, connection: &Connection, effect: &ClaimedEffect) -> Result<(), Fault> {
+    let (settings, kind) = (connection.net.settings(), effect.intent.kind());
+    effect.intent.lines().into_iter().try_for_each(|(_, code)| writer.line_codes(&settings, kind, code).map(|_| ()))
+}
+
 /// What makes this effect happen once.
 fn safety_of(connection: &Connection, effect: &ClaimedEffect) -> Option<WriteSafety> {
     connection.connector.descriptor().safety(effect.intent.kind(), effect.intent.entity())
@@ -207,7 +221,7 @@ fn after_fault(
     // again only after faults that say that nothing happened.
     let repeatable = safety != Some(WriteSafety::NotRepeatable);
     let retry_after_ms = match fault {
-        Fault::Rejected { .. } | Fault::Unsupported | Fault::Bug { .. } => {
+        Fault::Rejected { .. } | Fault::ItemNotMapped { .. } | Fault::Unsupported | Fault::Bug { .. } => {
             return EffectOutcome::Rejected { code, message };
         }
         // The values were decided for a record that is not as it was: sent again they would not fit it either, and

@@ -1,7 +1,8 @@
 //! The connectors behind the configured connections, as the use cases may ask them.
 
-use crosstie_app::{Mapped, Mapper, VendorSettings, Vendors};
+use crosstie_app::{BadSetting, Mapped, Mapper, Outbound, VendorSettings, Vendors};
 use crosstie_domain::{
+    ItemCode,
     ids::ConnectionId,
     integration::{EffectSafety, Entity, IntentKind},
 };
@@ -24,9 +25,26 @@ impl Vendors for Connections {
         })
     }
 
-    fn check(&self, connection: ConnectionId, settings: &Value) -> Result<(), String> {
-        let Some(connection) = self.get(connection) else { return Err("the connection is not configured".to_owned()) };
-        connection.connector.check_settings(&Settings::new(settings.clone())).map_err(|error| error.to_string())
+    fn check(&self, connection: ConnectionId, settings: &Value) -> Result<(), BadSetting> {
+        let Some(connection) = self.get(connection) else {
+            return Err(BadSetting { path: Vec::new(), why: "the connection is not configured".to_owned() });
+        };
+        let checked = connection.connector.check_settings(&Settings::new(settings.clone()));
+        checked.map_err(|error| BadSetting { why: error.to_string(), path: error.path })
+    }
+
+    fn outbound(
+        &self,
+        connection: ConnectionId,
+        settings: &Value,
+        (kind, item_code): (IntentKind, Option<&ItemCode>),
+    ) -> Option<Outbound> {
+        let connector = self.get(connection)?.connector;
+        connector.descriptor().writes.iter().find(|write| write.intent == kind)?;
+        Some(match connector.writer()?.line_codes(&Settings::new(settings.clone()), kind, item_code) {
+            Ok(codes) => Outbound::Codes(codes),
+            Err(fault) => Outbound::Refused { code: fault.code().to_owned(), why: fault.to_string() },
+        })
     }
 
     fn safety(&self, connection: ConnectionId, intent: IntentKind, entity: Entity) -> Option<EffectSafety> {

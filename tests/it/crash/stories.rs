@@ -173,7 +173,8 @@ async fn save_opportunity(hub: &Hub, item: usize) -> OpportunityId {
 }
 
 async fn draft(hub: &Hub, opportunity_id: OpportunityId, item: usize) -> SowId {
-    let milestone = NewMilestone { name: "All of it".to_owned(), amount: usd(30_000), planned_on: None };
+    let milestone =
+        NewMilestone { name: "All of it".to_owned(), item_code: None, amount: usd(30_000), planned_on: None };
     let input = CreateSow {
         opportunity_id,
         billing_connection_id: hub.connection("stripe").record.id,

@@ -15,6 +15,7 @@ pub(super) struct Store {
     pub(super) customers: Vec<Value>,
     pub(super) products: Vec<Value>,
     pub(super) invoices: Vec<Value>,
+    pub(super) tax_rates: Vec<Value>,
     events: Vec<Value>,
     announced: usize,
 }
@@ -27,6 +28,7 @@ impl Store {
             customers: Vec::new(),
             products: Vec::new(),
             invoices: Vec::new(),
+            tax_rates: Vec::new(),
             events: Vec::new(),
             announced: 0,
         }
@@ -50,6 +52,10 @@ impl Store {
             (Method::Delete, ["v1", "customers", id]) => self.delete_customer(asked, id),
             (Method::Get, ["v1", "products", id]) => show(&self.products, "product", id),
             (Method::Post, ["v1", "products"]) => self.create_product(asked),
+            (Method::Post, ["v1", "products", id]) => self.update_product(asked, id),
+            (Method::Get, ["v1", "tax_rates", id]) => show(&self.tax_rates, "tax rate", id),
+            (Method::Post, ["v1", "tax_rates"]) => self.create_tax_rate(asked),
+            (Method::Post, ["v1", "tax_rates", id]) => self.update_tax_rate(asked, id),
             (Method::Get, ["v1", "invoices"]) => {
                 let of_customer =
                     |invoice: &&Value| asked.text("customer").is_none_or(|customer| invoice["customer"] == customer);
@@ -61,6 +67,7 @@ impl Store {
             (Method::Post, ["v1", "invoices", id, "pay"]) => self.pay(asked, id),
             (Method::Post, ["v1", "invoices", id, "void"]) => self.void(asked, id),
             (Method::Post, ["v1", "invoiceitems"]) => self.add_item(asked),
+            (Method::Delete, ["v1", "invoiceitems", id]) => self.delete_item(id),
             (Method::Get, ["v1", "events"]) => self.list_events(asked),
             (method, _) => {
                 let why = format!("Unrecognized request URL ({}: /{}).", method.as_str(), asked.path.join("/"));
@@ -69,7 +76,7 @@ impl Store {
         }
     }
 
-    fn new_id(&mut self, prefix: &str) -> String {
+    pub(super) fn new_id(&mut self, prefix: &str) -> String {
         self.ids += 1;
         format!("{prefix}_{:x}x{:06}", self.id_seed, self.ids)
     }
@@ -151,6 +158,7 @@ impl Store {
             "images": [],
             "livemode": false,
             "name": name,
+            "tax_code": asked.text("tax_code"),
             "metadata": asked.metadata(),
         });
         self.products.push(product.clone());
@@ -178,6 +186,7 @@ impl Store {
         if !by_mail && asked.text("days_until_due").is_some() {
             return invalid("days_until_due", "Only invoices with collection_method=send_invoice are due at a time.");
         }
+        let automatic_tax = asked.text("automatic_tax[enabled]") == Some("true");
         let due_date = asked.number("days_until_due").map(|days| asked.now + days * 86_400);
         let invoice = json!({
             "id": self.new_id("in"),
@@ -191,7 +200,9 @@ impl Store {
             "description": asked.text("description"),
             "number": null,
             "status": "draft",
+            "automatic_tax": { "enabled": automatic_tax, "status": null },
             "subtotal": 0,
+            "tax": null,
             "total": 0,
             "amount_due": 0,
             "amount_paid": 0,
@@ -208,56 +219,6 @@ impl Store {
         self.invoices.push(invoice.clone());
         self.emit("invoice.created", &invoice, asked.now);
         found(&invoice)
-    }
-
-    fn add_item(&mut self, asked: &Asked) -> HttpResponse {
-        let (Some(amount), Some(currency)) = (asked.number("amount"), asked.text("currency")) else {
-            return invalid("amount", "Give amount and currency.");
-        };
-        let (item, line) = (self.new_id("ii"), self.new_id("il"));
-        let id = asked.text("invoice").unwrap_or_default();
-        let Some(invoice) = find(&mut self.invoices, id) else {
-            let why = format!("No such invoice: '{id}'");
-            return refuse(400, "invalid_request_error", Some("resource_missing"), Some("invoice"), &why);
-        };
-        if invoice["status"] != "draft" {
-            let code = Some("invoice_not_editable");
-            return refuse(
-                400,
-                "invalid_request_error",
-                code,
-                Some("invoice"),
-                "The invoice can no longer be changed.",
-            );
-        }
-        if Some(invoice["customer"].as_str().unwrap_or_default()) != asked.text("customer") {
-            return invalid("customer", "The invoice is of another customer.");
-        }
-        let total = invoice["total"].as_i64().unwrap_or_default() + amount;
-        for name in ["subtotal", "total", "amount_due", "amount_remaining"] {
-            invoice[name] = json!(total);
-        }
-        invoice["currency"] = json!(currency);
-        if let Some(lines) = invoice["lines"]["data"].as_array_mut() {
-            lines.push(json!({
-                "id": line,
-                "object": "line_item",
-                "amount": amount,
-                "currency": currency,
-                "description": asked.text("description"),
-                "invoice_item": item,
-                "type": "invoiceitem",
-            }));
-        }
-        found(&json!({
-            "id": item,
-            "object": "invoiceitem",
-            "amount": amount,
-            "currency": currency,
-            "customer": asked.text("customer"),
-            "description": asked.text("description"),
-            "invoice": id,
-        }))
     }
 
     fn finalize(&mut self, asked: &Asked, id: &str) -> HttpResponse {
@@ -338,6 +299,6 @@ fn show(rows: &[Value], what: &str, id: &str) -> HttpResponse {
     rows.iter().find(|row| row["id"] == id).map_or_else(|| missing(what, id), found)
 }
 
-fn find<'a>(rows: &'a mut [Value], id: &str) -> Option<&'a mut Value> {
+pub(super) fn find<'a>(rows: &'a mut [Value], id: &str) -> Option<&'a mut Value> {
     rows.iter_mut().find(|row| row["id"] == id)
 }

@@ -36,13 +36,18 @@ impl Transport for Recording {
 
 impl Bench {
     pub(crate) fn new() -> Self {
+        Self::with(Value::Null)
+    }
+
+    /// With settings of the test's own.
+    pub(crate) fn with(settings: Value) -> Self {
         let hook = Some("https://hub.example/hooks/billing".to_owned());
         let fake = Arc::new(Mutex::new(StripeFake::new(hook, Secret::new("whsec_bench"), 7)));
         let sent = Arc::new(Mutex::new(Vec::new()));
         let inner = MemoryTransport::new(Arc::clone(&fake), now);
         let transport = Arc::new(Recording { inner, sent: Arc::clone(&sent) });
         let credentials = Credentials::Bearer(Secret::new("sk_test_1"));
-        let options = NetOptions { base_url: None, credentials, settings: Settings::default(), transport };
+        let options = NetOptions { base_url: None, credentials, settings: Settings::new(settings), transport };
         let net = Net::new(Stripe.descriptor(), options).expect("a connection");
         Self { fake, sent, net }
     }
@@ -69,6 +74,33 @@ impl Bench {
     }
 }
 
+/// A Stripe that sells: products in use and archived, tax rates in use, archived and part of the price.
+pub(crate) fn selling(settings: Value) -> Bench {
+    let bench = Bench::with(settings);
+    let rate = "display_name=VAT&percentage=19&id=";
+    for (path, form) in [
+        ("products", "name=Implementation&tax_code=txcd_1&id=prod_impl".to_owned()),
+        ("products", "name=New&id=prod_new".to_owned()),
+        ("products", "name=Old&id=prod_old".to_owned()),
+        ("products/prod_old", "active=false".to_owned()),
+        ("tax_rates", format!("{rate}txr_vat")),
+        ("tax_rates", format!("{rate}txr_old")),
+        ("tax_rates/txr_old", "active=false".to_owned()),
+        ("tax_rates", format!("{rate}txr_inside&inclusive=true")),
+    ] {
+        bench.at_stripe(Method::Post, &format!("/v1/{path}"), &form, now());
+    }
+    bench
+}
+
+/// An invoice whose line has an item code.
+pub(crate) fn coded(mut request: WriteRequest, code: &str) -> WriteRequest {
+    if let Intent::IssueInvoice(invoice) = &mut request.intent {
+        invoice.item_code = Some(code.parse().expect("a code"));
+    }
+    request
+}
+
 pub(crate) fn now() -> Instant {
     "2026-11-23T10:00:00Z".parse().expect("an instant")
 }
@@ -93,7 +125,12 @@ pub(crate) fn order() -> WriteRequest {
         title: "Data platform".to_owned(),
         po_number: Some("PO 4711/ä".to_owned()),
         total: euros("48000"),
-        lines: vec![OrderLine { milestone: id("ms"), description: "Discovery".to_owned(), amount: euros("48000") }],
+        lines: vec![OrderLine {
+            milestone: id("ms"),
+            description: "Discovery".to_owned(),
+            item_code: None,
+            amount: euros("48000"),
+        }],
     };
     let key = EffectKey::place_order(order.order);
     WriteRequest { intent: Intent::PlaceOrder(order), key, customer_remote_id: None, order_remote_id: None }
@@ -107,6 +144,7 @@ pub(crate) fn invoice() -> WriteRequest {
         customer: buyer(),
         title: "Data platform".to_owned(),
         description: "Discovery".to_owned(),
+        item_code: None,
         amount: euros("1200"),
     };
     let key = EffectKey::issue_invoice(invoice.milestone, 1);

@@ -1,5 +1,6 @@
 //! Whether the connector does what it says, against its stand-in in memory.
 
+mod items;
 mod kit;
 mod mapping;
 mod reading;

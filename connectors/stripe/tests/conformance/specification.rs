@@ -6,7 +6,7 @@ use crosstie_sdk::{Connector, HttpRequest, Method};
 use crosstie_stripe::Stripe;
 use serde_json::{Value, json};
 
-use crate::kit::{Bench, invoice, now, order, update, without_email};
+use crate::kit::{Bench, coded, invoice, now, order, selling, update, without_email};
 
 /// What is wrong with a form for a path, as the description has it.
 fn problems(spec: &Value, path: &str, form: &[(String, String)]) -> Vec<String> {
@@ -31,6 +31,10 @@ fn fits(schema: &Value, steps: &[&str], value: &str) -> Result<(), String> {
         return if tried.iter().any(Result::is_ok) { Ok(()) } else { tried.into_iter().next().unwrap_or(Ok(())) };
     }
     if let Some((step, rest)) = steps.split_first() {
+        if schema["type"] == "array" {
+            let place = step.parse::<usize>().map_err(|_| format!("{step} is no place in a list"));
+            return place.and_then(|_| fits(&schema["items"], rest, value));
+        }
         let known = &schema["properties"][step];
         let any = &schema["additionalProperties"];
         return match (known.is_object(), any.is_object()) {
@@ -77,6 +81,17 @@ async fn all_writes() -> Vec<HttpRequest> {
         }
         writes.extend(bench.sent().into_iter().filter(|request| request.method == Method::Post));
     }
+    let taxed = json!({ "product": "prod_impl", "tax_behavior": "exclusive", "tax_rates": ["txr_vat"] });
+    let automatic = json!({ "product": "prod_impl", "tax_behavior": "exclusive", "tax_code": "txcd_1" });
+    for settings in [
+        json!({ "items": { "codes": { "A": taxed } } }),
+        json!({ "items": { "codes": { "A": { "tax_rates": ["txr_vat"] } } } }),
+        json!({ "items": { "codes": { "A": automatic } }, "automatic_tax": true }),
+    ] {
+        let bench = selling(settings);
+        Stripe.writer().expect("a writer").apply(&bench.net, &coded(invoice(), "A")).await.expect("written");
+        writes.extend(bench.sent().into_iter().filter(|request| request.method == Method::Post));
+    }
     let bench = Bench::new();
     let customer = bench.at_stripe(Method::Post, "/v1/customers", "name=Old&email=ap%40old.example", now());
     let customer = customer["id"].as_str().expect("an id");
@@ -101,8 +116,9 @@ async fn every_write_is_allowed_by_the_vendors_own_description() {
     let writes = all_writes().await;
     assert_eq!(
         writes.len(),
-        11,
-        "customer, product, draft, item, finalize; customer, two drafts, item, finalize; a customer's values"
+        23,
+        "customer, product, draft, item, finalize; customer, two drafts, item, finalize; a customer's values; three times \
+         customer, draft, item, finalize for what item codes stand for"
     );
     for write in writes {
         assert_eq!(problems(&spec, &template(&spec, &write), &write.form()), Vec::<String>::new());
@@ -115,6 +131,7 @@ fn the_check_sees_what_is_wrong() {
     let properties = json!({
         "customer": text,
         "days": { "type": "integer" },
+        "rates": { "type": "array", "items": text },
         "how": { "enum": ["a", "b"], "type": "string" },
         "metadata": { "anyOf": [{ "type": "object", "additionalProperties": text }, { "enum": [""], "type": "string" }] },
     });
@@ -129,5 +146,7 @@ fn the_check_sees_what_is_wrong() {
     assert_eq!(count(&[("days", "30")]), 1, "one is missing");
     assert_eq!(count(&[("customer", "c"), ("days", "soon"), ("how", "c"), ("currency", "eur")]), 3);
     assert_eq!(count(&[("customer", "c"), ("metadata[x][y]", "z")]), 1, "too deep");
+    assert_eq!(count(&[("customer", "c"), ("rates[0]", "r"), ("rates[1]", "s")]), 0);
+    assert_eq!(count(&[("customer", "c"), ("rates", "r"), ("rates[x]", "s")]), 2, "a list");
     assert_eq!(problems(&spec, "/v1/others", &[]).len(), 1);
 }

@@ -25,15 +25,16 @@ fn customer() -> Customer {
     }
 }
 
-fn usd(minor: i64) -> Money {
+pub(crate) fn usd(minor: i64) -> Money {
     Money::new(minor, Currency::USD)
 }
 
-fn order(customer_remote_id: Option<&str>) -> WriteRequest {
+pub(crate) fn order(customer_remote_id: Option<&str>) -> WriteRequest {
     let order = "ord_01h455vb4pex5vsknk084sn02q".parse().expect("an id");
     let line = |milestone: &str, description: &str, minor| OrderLine {
         milestone: milestone.parse().expect("an id"),
         description: description.to_owned(),
+        item_code: None,
         amount: usd(minor),
     };
     let intent = PlaceOrder {
@@ -56,7 +57,7 @@ fn order(customer_remote_id: Option<&str>) -> WriteRequest {
     }
 }
 
-fn invoice(order_remote_id: Option<&str>) -> WriteRequest {
+pub(crate) fn invoice(order_remote_id: Option<&str>) -> WriteRequest {
     let milestone = "ms_01h455vb4pex5vsknk084sn02q".parse().expect("an id");
     let intent = IssueInvoice {
         invoice: "inv_01h455vb4pex5vsknk084sn02q".parse().expect("an id"),
@@ -65,6 +66,7 @@ fn invoice(order_remote_id: Option<&str>) -> WriteRequest {
         customer: customer(),
         title: "Plant roll-out".to_owned(),
         description: "Discovery".to_owned(),
+        item_code: None,
         amount: usd(100_000),
     };
     WriteRequest {

@@ -180,6 +180,8 @@ async fn part(
         status: Some(asked_status(adoption.was_rejected)),
         native_status: None,
         total,
+        net: Some(total),
+        tax: None,
         amount_paid: None,
         issued_on: None,
         due_on: None,

@@ -41,6 +41,8 @@ pub(super) async fn invoice(
         status: claim.status,
         native_status: None,
         total,
+        net: None,
+        tax: None,
         amount_paid: None,
         issued_on: None,
         due_on: None,
@@ -61,7 +63,7 @@ pub(super) async fn invoice(
     if claim.native_status.is_some() {
         changed |= said.set(&mut invoice.status, Some(claim.status));
     }
-    changed |= said.set(&mut invoice.total, claim.total);
+    changed |= invoice.take_amounts(claim.total, claim.net);
     changed |= said.set_or_clear("amount_paid", &mut invoice.amount_paid, claim.amount_paid);
     changed |= said.set_or_clear("issued_on", &mut invoice.issued_on, claim.issued_on);
     changed |= said.set_or_clear("due_on", &mut invoice.due_on, claim.due_on);

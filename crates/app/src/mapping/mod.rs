@@ -1,6 +1,7 @@
 //! Mapping as data: what a connection's settings are at run time, what another mapping would change, and history mapped
 //! anew. Connectors are reached through [`Vendors`], so that nothing here knows one.
 
+mod outbound;
 mod preview;
 mod remap;
 
@@ -10,7 +11,7 @@ use std::{
 };
 
 use crosstie_domain::{
-    Refusal, UserErrorCode,
+    ItemCode, Refusal, UserErrorCode,
     access::{AuthContext, RowScope},
     ids::ConnectionId,
     integration::{
@@ -26,6 +27,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub use self::{
+    outbound::{Outbound, OutboundLine},
     preview::{FieldDifference, MappingPreview, PreviewMapping, RowDifference, RowOutcome},
     remap::RemapHistory,
 };
@@ -37,6 +39,8 @@ use crate::{
 
 /// The longest mapping that is kept, in bytes.
 const LONGEST_DOCUMENT: usize = 100_000;
+/// The input field of a mapping that is proposed.
+const PROPOSED: &str = "mapping";
 /// How many versions of a mapping are shown.
 const SHOWN_VERSIONS: i64 = 25;
 
@@ -64,6 +68,15 @@ pub enum Mapped {
 /// Maps rows of one kind as they came, by certain settings and without asking the vendor.
 pub type Mapper = Box<dyn Fn(Value) -> Mapped + Send + Sync>;
 
+/// A setting that a connector does not understand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadSetting {
+    /// The keys that lead to it; none when the settings as a whole are meant.
+    pub path: Vec<String>,
+    /// What is wrong, in words.
+    pub why: String,
+}
+
 /// What is known of a connection's connector.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VendorSettings {
@@ -85,12 +98,21 @@ pub trait Vendors: Send + Sync {
     /// Whether a connector understands these settings.
     ///
     /// # Errors
-    /// What is wrong, in words.
-    fn check(&self, connection: ConnectionId, settings: &Value) -> Result<(), String>;
+    /// What is wrong.
+    fn check(&self, connection: ConnectionId, settings: &Value) -> Result<(), BadSetting>;
 
     /// What makes an intent for this kind of record happen once; none when the connection is not configured, or does
     /// not write it.
     fn safety(&self, connection: ConnectionId, intent: IntentKind, entity: Entity) -> Option<EffectSafety>;
+
+    /// What a line with this item code goes out with by these settings, without asking the vendor; none when the
+    /// connection is not configured, or does not write this.
+    fn outbound(
+        &self,
+        connection: ConnectionId,
+        settings: &Value,
+        line: (IntentKind, Option<&ItemCode>),
+    ) -> Option<Outbound>;
 
     /// What maps rows of a kind by these settings.
     fn mapper(&self, connection: ConnectionId, entity: Entity, settings: &Value) -> Option<Mapper>;
@@ -229,7 +251,7 @@ impl App {
             Ok(Some(_)) => return Ok(Ok(())),
             Ok(None) => {}
         }
-        let document = Proposed { field: "mapping", document: &input.document };
+        let document = Proposed { field: PROPOSED, document: &input.document };
         let reason = input.reason.as_deref();
         let saved = self.write_mapping(&tx, auth, (input.connection_id, input.expected_version, reason), document);
         match saved.await? {
@@ -314,7 +336,14 @@ impl App {
         let settings = merge_patch(vendor.configured, document);
         match vendors.check(connection, &settings) {
             Ok(()) => Ok(settings),
-            Err(why) => refuse(UserErrorCode::Invalid, why),
+            Err(BadSetting { path, why }) => {
+                let mut refusal = Refusal::new(field, UserErrorCode::Invalid, why);
+                // An earlier version is not part of the input.
+                if field == PROPOSED {
+                    refusal.field.extend(path);
+                }
+                Err(vec![refusal])
+            }
         }
     }
 

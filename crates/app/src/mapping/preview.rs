@@ -15,7 +15,11 @@ use crosstie_store::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Mapped, Proposed, Vendors, remap::usable};
+use super::{
+    Mapped, Proposed, Vendors,
+    outbound::{OutboundLine, Outgoing},
+    remap::usable,
+};
 use crate::{App, AppError, Decision};
 
 /// Rows that one look maps at most.
@@ -24,8 +28,8 @@ const ROWS: usize = 2_000;
 const AT_ONCE: i64 = 200;
 /// Waiting rows that are read at once.
 const PARKED_AT_ONCE: u32 = 100;
-/// Differences that one look shows at most.
-const SHOWN: usize = 100;
+/// Differences, and lines, that one look shows at most.
+pub(super) const SHOWN: usize = 100;
 
 /// A mapping to look at.
 #[derive(Debug, Clone)]
@@ -55,6 +59,14 @@ pub struct MappingPreview {
     pub rows_skipped: i32,
     /// The rows that would become something else, in the order of the vendor's ids.
     pub differences: Vec<RowDifference>,
+    /// Lines that are to be billed and were looked at.
+    pub lines_seen: i32,
+    /// Lines that would go out with something else than now.
+    pub lines_changed: i32,
+    /// Lines that would be refused.
+    pub lines_refused: i32,
+    /// The lines, in the order of their milestones and then of what waits to be sent.
+    pub lines: Vec<OutboundLine>,
     /// Where the next look goes on; none when everything was looked at.
     pub end: Option<String>,
 }
@@ -98,11 +110,14 @@ pub struct FieldDifference {
     pub new: Value,
 }
 
-/// A place among all rows that are kept of a connection: the records of one kind after the other, then what waits.
+/// A place among all that a mapping decides of at a connection: the records of one kind after the other, then rows that
+/// wait, then milestones that are still to be billed, then what waits to be sent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-enum Place {
+pub(super) enum Place {
     Records(Entity, String),
     Parked(Option<Keys>),
+    Milestones(String),
+    Effects(Option<Keys>),
 }
 
 impl App {
@@ -112,6 +127,7 @@ impl App {
     /// [`AppError`] when no decision could be made; a refusal is a decision.
     pub async fn preview_mapping(&self, input: PreviewMapping) -> Result<Decision<MappingPreview>, AppError> {
         let PreviewMapping { connection_id, document, entity, after } = input;
+        let is_proposed = document.is_some();
         let document = match document {
             Some(document) => document,
             None => match self.connection_mapping(connection_id).await? {
@@ -119,7 +135,8 @@ impl App {
                 None => return Ok(Err(vec![super::no_connection()])),
             },
         };
-        let settings = match self.check_mapping(connection_id, Proposed { field: "mapping", document: &document }) {
+        let settings = match self.check_mapping(connection_id, Proposed { field: super::PROPOSED, document: &document })
+        {
             Ok(settings) => settings,
             Err(refusals) => return Ok(Err(refusals)),
         };
@@ -131,19 +148,31 @@ impl App {
         let Some(vendors) = self.vendors() else { return Ok(Err(vec![super::no_connection()])) };
         let all = vendors.settings(connection_id).map(|vendor| vendor.entities).unwrap_or_default();
         let entities: Vec<Entity> = all.into_iter().filter(|one| entity.is_none_or(|entity| entity == *one)).collect();
-        let Some(first) = entities.first().copied() else { return Ok(Ok(MappingPreview::default())) };
+        // A look at history alone has nothing to do with what is sent.
+        let outgoing = if is_proposed { self.outgoing(&*vendors, connection_id, entity).await? } else { None };
+        let first = match (entities.first(), &outgoing) {
+            (Some(first), _) => Place::Records(*first, String::new()),
+            (None, Some(_)) => Place::Milestones(String::new()),
+            (None, None) => return Ok(Ok(MappingPreview::default())),
+        };
         let mut look =
-            Look { app: self, connection_id, settings, vendors: &*vendors, found: MappingPreview::default() };
-        let mut place = place.flatten().unwrap_or(Place::Records(first, String::new()));
+            Look { app: self, connection_id, settings, vendors: &*vendors, outgoing, found: MappingPreview::default() };
+        let mut place = place.flatten().unwrap_or(first);
         loop {
             let next = match &place {
                 Place::Records(entity, after) => look.records(&entities, *entity, after).await?,
-                Place::Parked(after) => look.parked(&entities, after).await?,
+                Place::Parked(after) => {
+                    let next = look.parked(&entities, after).await?;
+                    next.or_else(|| look.outgoing.as_ref().map(|_| Place::Milestones(String::new())))
+                }
+                Place::Milestones(after) => look.milestones(after).await?,
+                Place::Effects(after) => look.effects(after.clone()).await?,
             };
             let Some(next) = next else { return Ok(Ok(look.found)) };
             place = next;
-            let seen = usize::try_from(look.found.rows_seen).unwrap_or(usize::MAX);
-            if seen >= ROWS || look.found.differences.len() >= SHOWN {
+            let found = &look.found;
+            let seen = usize::try_from(found.rows_seen + found.lines_seen).unwrap_or(usize::MAX);
+            if seen >= ROWS || found.differences.len().max(found.lines.len()) >= SHOWN {
                 look.found.end = serde_json::to_string(&place).ok().map(hex::encode);
                 return Ok(Ok(look.found));
             }
@@ -156,12 +185,14 @@ fn read_place(text: &str) -> Option<Place> {
 }
 
 /// A look at what a mapping would change.
-struct Look<'a> {
-    app: &'a App,
-    connection_id: ConnectionId,
-    settings: Value,
-    vendors: &'a dyn Vendors,
-    found: MappingPreview,
+pub(super) struct Look<'a> {
+    pub(super) app: &'a App,
+    pub(super) connection_id: ConnectionId,
+    pub(super) settings: Value,
+    pub(super) vendors: &'a dyn Vendors,
+    /// What is compared with of lines that are billed; none when those are not looked at.
+    pub(super) outgoing: Option<Outgoing>,
+    pub(super) found: MappingPreview,
 }
 
 impl Look<'_> {

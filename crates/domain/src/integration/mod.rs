@@ -60,6 +60,7 @@ use crate::{
         AccountId, AssertionId, ConnectionId, CorrectionId, ExchangeId, InboundEventId, InvoiceId, MilestoneId,
         ServiceOrderId, SowId, SyncRunId,
     },
+    item_code::ItemCode,
     money::Money,
     pipeline::{AccountClaim, OpportunityClaim},
     time::Instant,
@@ -432,6 +433,17 @@ impl Intent {
         }
     }
 
+    /// The lines that it orders or bills, each by its milestone and its item code; none where nothing is sold.
+    pub fn lines(&self) -> Vec<(MilestoneId, Option<&ItemCode>)> {
+        match self {
+            Self::PlaceOrder(intent) => {
+                intent.lines.iter().map(|line| (line.milestone, line.item_code.as_ref())).collect()
+            }
+            Self::IssueInvoice(intent) => vec![(intent.milestone, intent.item_code.as_ref())],
+            Self::UpdateRecord(_) => Vec::new(),
+        }
+    }
+
     /// Title of the statement of work; none where nothing is sold.
     pub fn title(&self) -> Option<&str> {
         match self {
@@ -507,6 +519,9 @@ pub struct OrderLine {
     pub milestone: MilestoneId,
     /// What is delivered.
     pub description: String,
+    /// What kind of service it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item_code: Option<ItemCode>,
     /// Its price.
     pub amount: Money,
 }
@@ -526,6 +541,9 @@ pub struct IssueInvoice {
     pub title: String,
     /// What was delivered.
     pub description: String,
+    /// What kind of service it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item_code: Option<ItemCode>,
     /// What is to be paid, taxes excluded.
     pub amount: Money,
 }
@@ -539,6 +557,37 @@ mod tests {
         for (entity, text) in Entity::ALL {
             assert_eq!(Entity::parse(text), Some(entity));
             assert_eq!(entity.as_str(), text);
+        }
+    }
+
+    #[test]
+    fn what_was_asked_before_there_were_item_codes_reads_and_is_written_as_it_was() {
+        let id = |prefix: &str| format!("{prefix}_01h455vb4pex5vsknk084sn02q");
+        let customer = serde_json::json!({ "account": id("acc"), "name": "Acme", "email": null });
+        let amount = serde_json::to_value(Money::new(100, crate::Currency::USD)).expect("plain data");
+        let line = serde_json::json!({ "milestone": id("ms"), "description": "All", "amount": amount });
+        for before in [
+            serde_json::json!({
+                "intent": "place_order", "order": id("ord"), "sow": id("sow"), "customer": customer, "title": "T",
+                "po_number": null, "total": amount, "lines": [line],
+            }),
+            serde_json::json!({
+                "intent": "issue_invoice", "invoice": id("inv"), "order": id("ord"), "milestone": id("ms"),
+                "customer": customer, "title": "T", "description": "All", "amount": amount,
+            }),
+        ] {
+            let mut intent: Intent = serde_json::from_value(before.clone()).expect("it is read");
+            assert_eq!(serde_json::to_value(&intent).expect("plain data"), before);
+            assert_eq!(intent.lines().iter().map(|(_, code)| *code).collect::<Vec<_>>(), [None]);
+            let code: Option<ItemCode> = "TRAINING".parse().ok();
+            match &mut intent {
+                Intent::PlaceOrder(order) => order.lines[0].item_code = code.clone(),
+                Intent::IssueInvoice(invoice) => invoice.item_code = code.clone(),
+                Intent::UpdateRecord(_) => {}
+            }
+            let read: Intent =
+                serde_json::from_str(&serde_json::to_string(&intent).expect("plain data")).expect("read");
+            assert_eq!(read.lines()[0].1, code.as_ref());
         }
     }
 

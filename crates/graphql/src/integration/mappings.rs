@@ -13,7 +13,7 @@ use crosstie_domain::{
 use crosstie_store::integration::{KeptMapping, remaps};
 use serde_json::Value;
 
-use super::ConnectedSystem;
+use super::{ConnectedSystem, outbound::MappingLine};
 use crate::{
     access::{access, app, app_failed, financial, requires, sensitivity, store_failed},
     contracts::read_id,
@@ -205,7 +205,7 @@ impl From<RowDifference> for MappingDifference {
     }
 }
 
-/// What a mapping would change, as far as one look goes: 2,000 rows or 100 differences.
+/// What a mapping would change, as far as one look goes: 2,000 rows, 100 differences or 100 lines.
 #[derive(SimpleObject)]
 #[graphql(directive = sensitivity::apply(Sensitivity::Internal))]
 pub(crate) struct MappingLook {
@@ -221,6 +221,15 @@ pub(crate) struct MappingLook {
     rows_skipped: i32,
     /// The rows that would become something else.
     differences: Vec<MappingDifference>,
+    /// Lines that are to be billed and were looked at: of milestones that nobody has asked an invoice for, and of orders
+    /// and invoices that wait to be sent or were refused. Only `previewMapping` looks at them.
+    lines_seen: i32,
+    /// Lines that would go out with something else than now.
+    lines_changed: i32,
+    /// Lines that would be refused.
+    lines_refused: i32,
+    /// The lines, with what they would go out with. The vendor is not asked whether it knows what is named.
+    lines: Vec<MappingLine>,
     /// Where the next look goes on, as `after`; null when everything was looked at.
     end_cursor: Option<String>,
 }
@@ -234,6 +243,10 @@ impl From<MappingPreview> for MappingLook {
             rows_unparked: preview.rows_unparked,
             rows_skipped: preview.rows_skipped,
             differences: preview.differences.into_iter().map(MappingDifference::from).collect(),
+            lines_seen: preview.lines_seen,
+            lines_changed: preview.lines_changed,
+            lines_refused: preview.lines_refused,
+            lines: preview.lines.into_iter().map(MappingLine::from).collect(),
             end_cursor: preview.end,
         }
     }
@@ -415,8 +428,8 @@ pub(crate) struct RemapMutations;
 
 #[Object(directive = sensitivity::apply(Sensitivity::Internal))]
 impl RemapMutations {
-    /// Says what a mapping would change, from the rows as they once came: without asking the vendor and without
-    /// changing anything.
+    /// Says what a mapping would change, from the rows as they once came, and what lines that are to be billed would go
+    /// out with: without asking the vendor and without changing anything.
     #[graphql(directive = requires::apply(Permission::IntegrationWrite.as_str().to_owned()))]
     async fn preview_mapping(
         &self,

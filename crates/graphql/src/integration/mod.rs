@@ -20,6 +20,7 @@ mod inbound;
 pub(crate) mod links;
 mod mappings;
 mod modes;
+mod outbound;
 mod parked;
 pub(crate) mod provenance;
 mod refresh;

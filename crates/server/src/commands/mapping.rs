@@ -1,10 +1,12 @@
 //! `mapping`: what connections are told of their vendors' data.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
 use clap::Subcommand;
-use crosstie_app::{App, MappingPreview, PreviewMapping, RemapHistory, RevertMapping, RowOutcome, SaveMapping};
-use crosstie_domain::{access::AuthContext, ids::ConnectionId, integration::Entity};
+use crosstie_app::{
+    App, MappingPreview, Outbound, OutboundLine, PreviewMapping, RemapHistory, RevertMapping, RowOutcome, SaveMapping,
+};
+use crosstie_domain::{ItemCode, access::AuthContext, ids::ConnectionId, integration::Entity};
 use crosstie_store::integration::remap;
 use crosstie_sync::Engine;
 use serde_json::Value;
@@ -170,6 +172,7 @@ async fn preview(
     (document, entity): (Option<Value>, Option<Entity>),
 ) -> Result<(), CommandError> {
     let mut sum = MappingPreview::default();
+    let mut outgoing = BTreeMap::new();
     let mut after = None;
     loop {
         let input = PreviewMapping { connection_id, document: document.clone(), entity, after };
@@ -191,6 +194,13 @@ async fn preview(
         sum.rows_parked += found.rows_parked;
         sum.rows_unparked += found.rows_unparked;
         sum.rows_skipped += found.rows_skipped;
+        sum.lines_seen += found.lines_seen;
+        sum.lines_changed += found.lines_changed;
+        sum.lines_refused += found.lines_refused;
+        for line in found.lines {
+            show_line(&line);
+            *outgoing.entry((line.item_code, said(&line.then))).or_insert(0_u32) += 1;
+        }
         after = found.end;
         if after.is_none() {
             break;
@@ -200,7 +210,46 @@ async fn preview(
         "{} row(s): {} would change, {} would park, {} would be mapped, {} without evidence",
         sum.rows_seen, sum.rows_changed, sum.rows_parked, sum.rows_unparked, sum.rows_skipped
     );
+    for ((code, said), count) in &outgoing {
+        println!("item code {}: {count} line(s) to be billed -> {said}", shown(code.as_ref()));
+    }
+    if sum.lines_seen > 0 {
+        println!(
+            "{} line(s) to be billed: {} would change, {} would be refused; the vendor was not asked",
+            sum.lines_seen, sum.lines_changed, sum.lines_refused
+        );
+    }
     Ok(())
+}
+
+/// A line that is refused, or goes out with something else than now.
+fn show_line(line: &OutboundLine) {
+    let is_refused = matches!(line.then, Outbound::Refused { .. });
+    if !is_refused && line.now == line.then {
+        return;
+    }
+    let (milestone, code) = (line.milestone_id, shown(line.item_code.as_ref()));
+    let waits = line.effect_key.as_deref().unwrap_or("not asked for yet");
+    if is_refused {
+        println!("{milestone}  {code}  {waits}  refused: {}", said(&line.then));
+    } else {
+        println!("{milestone}  {code}  {waits}  {} -> {}", said(&line.now), said(&line.then));
+    }
+}
+
+fn shown(code: Option<&ItemCode>) -> &str {
+    code.map_or("(none)", ItemCode::as_str)
+}
+
+/// What a line goes out with, in one line of text.
+fn said(outbound: &Outbound) -> String {
+    match outbound {
+        Outbound::Refused { code, why } => format!("{code}: {why}"),
+        Outbound::Codes(codes) if codes.is_empty() => "text and amount alone".to_owned(),
+        Outbound::Codes(codes) => {
+            codes.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+        }
+    }
 }
 
 async fn remap_now(opened: Opened, entity: Option<Entity>, reason: Option<String>) -> Result<(), CommandError> {

@@ -118,7 +118,7 @@ pub const IMPERSONAL_COLUMNS: &[(&str, &[&str])] = &[
     ("accounts", &["id", "merged_into"]),
     ("opportunities", &["id", "account_id", "stage", "amount_currency", "merged_into"]),
     ("sows", &["id", "opportunity_id", "account_id", "billing_connection_id", "status", "total_currency"]),
-    ("milestones", &["id", "sow_id", "account_id", "amount_currency", "acceptance", "billing"]),
+    ("milestones", &["id", "sow_id", "account_id", "item_code", "amount_currency", "acceptance", "billing"]),
     ("service_orders", &["id", "sow_id", "account_id", "connection_id", "status", "total_currency"]),
     (
         "invoices",
