@@ -340,11 +340,13 @@ async fn an_item_code_becomes_a_real_product_account_and_tax_and_the_total_inclu
         // Tryton itself is asked, before anything is made.
         map_training(&hub, "{product: \"NONE\"}", 1).await;
         said.push(refused(&hub, "settings.items.codes.TRAINING.product: Tryton has no product NONE").await);
-        map_training(&hub, "{product: \"TRN-1\", taxes: [\"No such tax\"]}", 2).await;
+        map_training(&hub, "{product: \"TRN-0\"}", 2).await;
+        said.push(refused(&hub, "settings.items.codes.TRAINING.product: the product TRN-0 has no account category").await);
+        map_training(&hub, "{product: \"TRN-1\", taxes: [\"No such tax\"]}", 3).await;
         said.push(refused(&hub, "settings.items.codes.TRAINING.taxes.0: Tryton has no tax No such tax").await);
         let sales = tryton.with_reference("sale.sale", &format!("order:{order}")).await;
         assert!(sales.is_empty(), "{sales:?}");
-        map_training(&hub, "{product: \"TRN-1\", account: \"OLD-REV\", taxes: [\"Sales tax 19 %\"]}", 3).await;
+        map_training(&hub, "{product: \"TRN-1\", account: \"OLD-REV\", taxes: [\"Sales tax 19 %\"]}", 4).await;
         let query = format!("{{ serviceOrder(id: {order:?}) {{ status billingReference }} }}");
         let acked = until("the acknowledgment", async || {
             let order = hub.ask(&query).await["serviceOrder"].clone();
@@ -368,7 +370,7 @@ async fn an_item_code_becomes_a_real_product_account_and_tax_and_the_total_inclu
         assert_eq!(hub.ask(&accept).await["acceptMilestone"]["userErrors"], json!([]));
         // An order names no accounts; the invoice does.
         said.push(refused(&hub, "settings.items.codes.TRAINING.account: the account OLD-REV is closed").await);
-        map_training(&hub, "{product: \"TRN-1\", account: \"TRAIN-REV\", taxes: [\"Sales tax 19 %\"]}", 4).await;
+        map_training(&hub, "{product: \"TRN-1\", account: \"TRAIN-REV\", taxes: [\"Sales tax 19 %\"]}", 5).await;
         let query = format!(
             "{{ serviceOrder(id: {order:?}) {{ invoices(first: 5) {{ nodes {{ id status billingReference total {{ amount \
              }} netAmount {{ amount }} taxAmount {{ amount }} }} }} }} }}"

@@ -30,7 +30,7 @@ def main(database: str, config_file: str) -> None:
     term.save()
     employee = hire(session, company)
     product, hour = sell_services(chart)
-    sell_training(accounts, chart, company, hour)
+    sell_training(accounts, chart, company, product)
     customers = [customer(name, term) for name in ("Northwind Mills", "Harbor Freight Lines")]
     key = allow_rest()
 
@@ -88,7 +88,7 @@ def sell_services(chart):
     return template.products[0], hour
 
 
-def sell_training(accounts, chart, company, hour) -> None:
+def sell_training(accounts, chart, company, consulting) -> None:
     """A second service with a code, a revenue account and a tax of its own, for lines with item codes."""
     tax = accounts.create_tax(Decimal(".19"), company=company)
     tax.name = "Sales tax 19 %"
@@ -100,11 +100,14 @@ def sell_training(accounts, chart, company, hour) -> None:
     closed.type = chart["revenue"].type
     closed.closed = True
     closed.save()
-    template = model("product.template")(name="Training", type="service", salable=True)
-    template.list_price = Decimal("100")
-    template.default_uom = hour
-    template.products[0].suffix_code = "TRN-1"
-    template.save()
+    # The second one lacks what Tryton needs to post an invoice.
+    for code, category in (("TRN-1", consulting.template.account_category), ("TRN-0", None)):
+        template = model("product.template")(name="Training", type="service", salable=True)
+        template.list_price = Decimal("100")
+        template.default_uom = consulting.default_uom
+        template.account_category = category
+        template.products[0].suffix_code = code
+        template.save()
 
 
 def customer(name: str, term):

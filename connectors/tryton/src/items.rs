@@ -154,6 +154,10 @@ async fn product(rest: &Rest<'_>, wanted: &Reference, path: &str) -> Result<Item
     if product.salable == Some(false) {
         return Err(Fault::rejected(path, format!("the product {wanted} is not sold in Tryton")));
     }
+    // Tryton would take the draft and then not post it.
+    if product.template.as_ref().is_none_or(|template| template.account_category.is_none()) {
+        return Err(Fault::rejected(path, format!("the product {wanted} has no account category in Tryton")));
+    }
     Ok(product)
 }
 

@@ -191,7 +191,8 @@ impl Course {
             taxes.sort_unstable();
             (product, taxes)
         };
-        let mut has: Vec<_> = lines.iter().map(|line| told(line.product, line.taxes.clone().unwrap_or_default())).collect();
+        let mut has: Vec<_> =
+            lines.iter().map(|line| told(line.product, line.taxes.clone().unwrap_or_default())).collect();
         let wanted = request.intent.lines().into_iter().filter_map(|(_, code)| items.get(&code.cloned()));
         let mut should: Vec<_> = wanted.map(|item| told(item.product, item.taxes.clone())).collect();
         has.sort_unstable();

@@ -64,7 +64,7 @@ fn every_financial_field_may_be_null() {
             assert!(field.node.ty.node.nullable, "{}.{}", definition.name.node, field.node.name.node);
         }
     }
-    assert_eq!(found, 30);
+    assert_eq!(found, 32);
 }
 
 #[test]

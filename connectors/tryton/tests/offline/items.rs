@@ -38,6 +38,8 @@ fn bench(entry: Value) -> Bench {
     for (code, active, salable) in [("SRV-1", true, true), ("OLD", false, true), ("INNER", true, false)] {
         fake.add("product.product", product(code, active, salable), now);
     }
+    let bare = fake.add("product.template", json!({}), now);
+    fake.add("product.product", json!({ "template": bare, "code": "BARE" }), now);
     let revenue = fake.add("account.account.type", json!({ "revenue": true }), now);
     let other = fake.add("account.account.type", json!({ "revenue": false }), now);
     for (code, kind, closed) in [("4400", revenue, false), ("4800", revenue, true), ("1200", other, false)] {
@@ -117,6 +119,7 @@ async fn what_tryton_does_not_know_or_use_is_refused_by_the_setting_that_names_i
         (json!({ "product": 404 }), "product", "no product 404"),
         (json!({ "product": "OLD" }), "product", "not active"),
         (json!({ "product": "INNER" }), "product", "not sold"),
+        (json!({ "product": "BARE" }), "product", "no account category"),
         (json!({ "account": "9999" }), "account", "no account"),
         (json!({ "account": "4800" }), "account", "closed"),
         (json!({ "account": "1200" }), "account", "none for revenue"),
