@@ -30,7 +30,7 @@ def main(database: str, config_file: str) -> None:
     term.save()
     employee = hire(session, company)
     product, hour = sell_services(chart)
-    sell_training(accounts, chart, company, product)
+    sell_training(accounts, chart, company, hour)
     customers = [customer(name, term) for name in ("Northwind Mills", "Harbor Freight Lines")]
     key = allow_rest()
 
@@ -88,7 +88,7 @@ def sell_services(chart):
     return template.products[0], hour
 
 
-def sell_training(accounts, chart, company, consulting) -> None:
+def sell_training(accounts, chart, company, hour) -> None:
     """A second service with a code, a revenue account and a tax of its own, for lines with item codes."""
     tax = accounts.create_tax(Decimal(".19"), company=company)
     tax.name = "Sales tax 19 %"
@@ -100,11 +100,15 @@ def sell_training(accounts, chart, company, consulting) -> None:
     closed.type = chart["revenue"].type
     closed.closed = True
     closed.save()
-    # The second one lacks what Tryton needs to post an invoice.
-    for code, category in (("TRN-1", consulting.template.account_category), ("TRN-0", None)):
+    # Tryton posts no line whose taxes are not those of its product, and none of a product without a category.
+    category = model("product.category")(name="Taxed services", accounting=True)
+    category.account_revenue = chart["revenue"]
+    category.customer_taxes.append(tax)
+    category.save()
+    for code, category in (("TRN-1", category), ("TRN-0", None)):
         template = model("product.template")(name="Training", type="service", salable=True)
         template.list_price = Decimal("100")
-        template.default_uom = consulting.default_uom
+        template.default_uom = hour
         template.account_category = category
         template.products[0].suffix_code = code
         template.save()

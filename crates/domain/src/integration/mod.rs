@@ -561,37 +561,6 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_before_there_were_item_codes_reads_and_is_written_as_it_was() {
-        let id = |prefix: &str| format!("{prefix}_01h455vb4pex5vsknk084sn02q");
-        let customer = serde_json::json!({ "account": id("acc"), "name": "Acme", "email": null });
-        let amount = serde_json::to_value(Money::new(100, crate::Currency::USD)).expect("plain data");
-        let line = serde_json::json!({ "milestone": id("ms"), "description": "All", "amount": amount });
-        for before in [
-            serde_json::json!({
-                "intent": "place_order", "order": id("ord"), "sow": id("sow"), "customer": customer, "title": "T",
-                "po_number": null, "total": amount, "lines": [line],
-            }),
-            serde_json::json!({
-                "intent": "issue_invoice", "invoice": id("inv"), "order": id("ord"), "milestone": id("ms"),
-                "customer": customer, "title": "T", "description": "All", "amount": amount,
-            }),
-        ] {
-            let mut intent: Intent = serde_json::from_value(before.clone()).expect("it is read");
-            assert_eq!(serde_json::to_value(&intent).expect("plain data"), before);
-            assert_eq!(intent.lines().iter().map(|(_, code)| *code).collect::<Vec<_>>(), [None]);
-            let code: Option<ItemCode> = "TRAINING".parse().ok();
-            match &mut intent {
-                Intent::PlaceOrder(order) => order.lines[0].item_code = code.clone(),
-                Intent::IssueInvoice(invoice) => invoice.item_code = code.clone(),
-                Intent::UpdateRecord(_) => {}
-            }
-            let read: Intent =
-                serde_json::from_str(&serde_json::to_string(&intent).expect("plain data")).expect("read");
-            assert_eq!(read.lines()[0].1, code.as_ref());
-        }
-    }
-
-    #[test]
     fn a_key_of_pushed_values_fits_where_keys_are_kept() {
         let key = EffectKey::push(Uuid::max());
         assert_eq!(key.as_str(), "push:ffffffff-ffff-ffff-ffff-ffffffffffff");
