@@ -6,7 +6,15 @@
 //! after the other; with group commit; and over 16 connections on loopback through a whole hub, with events that
 //! nothing in the hub follows, so that the same work is compared. Then it prints the page query of 50 opportunities
 //! with their accounts, statements of work, milestones, orders and invoices.
+//!
+//! Last it prints how fast a back-fill goes from end to end, first and unchanged, with what each record costs in
+//! statements and how the memory goes; `CROSSTIE_BENCH_RECORDS` says how many records, 20,000 unless it is set. Beside
+//! it a peer, `dlt`, loads the same pages, when `CROSSTIE_BENCH_DLT` names a Python that has it (`dlt.sh`).
+//!
+//! `CROSSTIE_BENCH_ONLY` names one of `webhooks`, `pages` and `backfill` to measure that alone.
 
+mod backfill;
+mod rows;
 #[path = "../it/support/mod.rs"]
 #[expect(dead_code, unused_imports, reason = "shared with the tests in `it`, which use more of it")]
 mod support;
@@ -47,20 +55,32 @@ async fn main() {
         crosstie_migrations::migrate(&url).await.expect("the database can be migrated");
         let store = Store::open(&url, Arc::new(SystemClock::default())).await.expect("the database can be opened");
         store.keep_house().await.expect("there is a place for what is written");
-        let acknowledged = |way: &str, rate: f64| {
-            println!("{name}: webhook acknowledgments, {SENDERS} senders, {way}: {rate:.0}/s");
-        };
-        // A writer for each sender, so that none waits for another's transaction.
-        let alone = (0..SENDERS).map(|_| InboxWriter::start_with_batches_of(&store, 1)).collect();
-        acknowledged("one transaction each", in_process(&store, alone, "alone").await);
-        let together = vec![InboxWriter::start(&store); SENDERS];
-        acknowledged("group commit", in_process(&store, together, "together").await);
-        acknowledged("group commit, over HTTP", over_http(&url).await);
-        let (milliseconds, statements) = pages(&store).await;
-        println!("{name}: page of 50 opportunities with edges: {milliseconds:.2} ms, {statements} statements");
+        let is_wanted = |what: &str| variable("CROSSTIE_BENCH_ONLY").is_none_or(|only| only == what);
+        if is_wanted("webhooks") {
+            webhooks(name, &url, &store).await;
+        }
+        if is_wanted("pages") {
+            let (milliseconds, statements) = pages(&store).await;
+            println!("{name}: page of 50 opportunities with edges: {milliseconds:.2} ms, {statements} statements");
+        }
         store.close().await.expect("the database can be closed");
+        if is_wanted("backfill") {
+            backfill::measure(name, &url, &folder).await;
+        }
     }
     std::fs::remove_dir_all(&folder).expect("the temporary folder can be removed");
+}
+
+async fn webhooks(name: &str, url: &str, store: &Store) {
+    let acknowledged = |way: &str, rate: f64| {
+        println!("{name}: webhook acknowledgments, {SENDERS} senders, {way}: {rate:.0}/s");
+    };
+    // A writer for each sender, so that none waits for another's transaction.
+    let alone = (0..SENDERS).map(|_| InboxWriter::start_with_batches_of(store, 1)).collect();
+    acknowledged("one transaction each", in_process(store, alone, "alone").await);
+    let together = vec![InboxWriter::start(store); SENDERS];
+    acknowledged("group commit", in_process(store, together, "together").await);
+    acknowledged("group commit, over HTTP", over_http(url).await);
 }
 
 /// Acknowledgments a second; each sender has one of the writers.

@@ -180,7 +180,6 @@ async fn lost(system: &System, database: &Database, mode: ConnectionMode) -> Del
         connection: system.connection,
         run: None,
         event: None,
-        exchange: None,
         arms: &system.arms,
         mode,
         cause: Cause::Reading,

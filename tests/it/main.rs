@@ -24,6 +24,7 @@ mod freshness;
 mod holds;
 mod identity;
 mod ingest;
+mod ingest_pages;
 mod item_codes;
 mod mapping;
 mod model;

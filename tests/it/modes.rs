@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crosstie_app::{Cause, Observation, Origin};
+use crosstie_app::{Cause, KnownVersion, Observation, Origin, Raw};
 use crosstie_connectors::fakes::StripeFake;
 use crosstie_domain::{
     access::{AuthContext, Permission, Role, RowScope},
@@ -162,15 +162,22 @@ async fn nothing_of_the_hub_is_decided_by_a_system_that_is_only_observed() {
                 connection,
                 run: None,
                 event: None,
-                exchange: None,
                 arms,
                 mode,
                 cause: Cause::Reading,
                 mapping_version: "1.0.0",
             };
             let asked_at = tx.now();
-            let seen =
-                Observation { remote_id, remote_version: None, asked_at, claim: &claim, fields: &fields, raw: "{}" };
+            let seen = Observation {
+                remote_id,
+                remote_version: None,
+                asked_at,
+                exchange: None,
+                known_version: KnownVersion::TakenAgain,
+                claim: &claim,
+                fields: &fields,
+                raw: Raw::Text("{}"),
+            };
             graph.app.ingest(&tx, origin, seen).await.expect("it is taken in");
             tx.commit().await.expect("it commits");
         };

@@ -5,7 +5,7 @@ use crosstie_domain::{
     access::{AuthContext, RowScope},
     billing::{InvoiceRecord, InvoiceStatus, ServiceOrderRecord, ServiceOrderStatus},
     contracts::SowStatus,
-    delivery::MilestoneBilling,
+    delivery::{MilestoneBilling, MilestoneRecord},
     ids::{InvoiceId, ServiceOrderId, SowId},
     integration::{Entity, Intent, LinkState},
 };
@@ -208,14 +208,7 @@ pub(crate) async fn follow_invoice(tx: &Tx, auth: &AuthContext, invoice: &Invoic
     let Some(mut milestone) = delivery::milestones_by_ids(tx, &RowScope::All, &[milestone_id]).await?.pop() else {
         return Ok(());
     };
-    let billing = match invoice.status {
-        Some(InvoiceStatus::Paid) => MilestoneBilling::Paid,
-        status if is_issued(status) => MilestoneBilling::Invoiced,
-        _ => return Ok(()),
-    };
-    if milestone.billing_round != invoice.billing_round || milestone.billing == billing {
-        return Ok(());
-    }
+    let Some(billing) = billing_after(&milestone, invoice) else { return Ok(()) };
     milestone.billing = billing;
     milestone.version += 1;
     milestone.updated_at = tx.now();
@@ -225,6 +218,16 @@ pub(crate) async fn follow_invoice(tx: &Tx, auth: &AuthContext, invoice: &Invoic
 
     let Some(order_id) = invoice.service_order_id else { return Ok(()) };
     follow_milestones(tx, auth, order_id).await
+}
+
+/// How the billing of a milestone stands once its invoice stands so; none when it stands so already, or does not follow.
+pub(crate) fn billing_after(milestone: &MilestoneRecord, invoice: &InvoiceRecord) -> Option<MilestoneBilling> {
+    let billing = match invoice.status {
+        Some(InvoiceStatus::Paid) => MilestoneBilling::Paid,
+        status if is_issued(status) => MilestoneBilling::Invoiced,
+        _ => return None,
+    };
+    (milestone.billing_round == invoice.billing_round && milestone.billing != billing).then_some(billing)
 }
 
 /// Carries the billing states of the milestones of an acknowledged order over to it.

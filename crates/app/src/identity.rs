@@ -364,7 +364,7 @@ impl App {
             .collect();
         let shown = subject.values();
         let ranks = Ranks::of(tx, speakers.iter().map(|speaker| speaker.connection)).await?;
-        let mut fields = first_voices(tx, self.rules(), entity, (&shown, &[])).await?;
+        let mut fields = first_voices(self.rules(), &ranks, (entity, &shown), (Vec::new(), tx.now()));
         for (field, state) in &mut fields {
             let Some(rule) = self.rules().of(entity, field) else { continue };
             if let Some(before) = kept.get(field) {

@@ -342,11 +342,19 @@ impl Tx {
     /// # Errors
     /// [`StoreError::Unavailable`] when somebody else holds it for more than 5 seconds.
     pub async fn lock_service_order(&self, id: ServiceOrderId) -> Result<(), StoreError> {
+        self.lock_service_orders(&[id]).await
+    }
+
+    /// The same for several service orders, in the order that everybody takes them in.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when somebody else holds one for more than 5 seconds.
+    pub async fn lock_service_orders(&self, ids: &[ServiceOrderId]) -> Result<(), StoreError> {
         if !self.connection().is_postgres() {
             return Ok(());
         }
-        let sql = "SELECT id FROM service_orders WHERE id = $1 FOR UPDATE";
-        self.connection().run(sql, vec![id.to_string().into()]).await.map(|_| ())
+        let sql = |marks: &str| format!("SELECT id FROM service_orders WHERE id IN ({marks}) ORDER BY id FOR UPDATE");
+        self.connection().run_among(&[], &texts(ids), sql).await.map(|_| ())
     }
 
     /// Saves a service order: a new one at version 1, or the next version of one that nobody else changed.
@@ -377,32 +385,42 @@ impl Tx {
     /// # Errors
     /// [`StoreError::Conflict`].
     pub async fn save_invoice(&self, invoice: &InvoiceRecord) -> Result<(), StoreError> {
-        let row = vec![
-            ("id", invoice.id.to_string().into()),
-            ("service_order_id", invoice.service_order_id.map(|id| id.to_string()).into()),
-            ("milestone_id", invoice.milestone_id.map(|id| id.to_string()).into()),
-            ("account_id", invoice.account_id.map(|id| id.to_string()).into()),
-            ("connection_id", invoice.connection_id.to_string().into()),
-            ("billing_round", invoice.billing_round.into()),
-            ("number", invoice.number.clone().into()),
-            ("status", invoice.status.map(|status| codec::text(&status)).into()),
-            ("native_status", invoice.native_status.clone().into()),
-            ("total_minor", invoice.total.minor.into()),
-            ("total_currency", invoice.total.currency.to_string().into()),
-            ("net_minor", invoice.net.map(|net| net.minor).into()),
-            ("tax_minor", invoice.tax.map(|tax| tax.minor).into()),
-            ("paid_minor", invoice.amount_paid.map(|paid| paid.minor).into()),
-            ("paid_currency", invoice.amount_paid.map(|paid| paid.currency.to_string()).into()),
-            ("issued_on", invoice.issued_on.map(|on| on.days()).into()),
-            ("due_on", invoice.due_on.map(|on| on.days()).into()),
-            ("billing_reference", invoice.billing_reference.clone().into()),
-            ("rejection", invoice.rejection.clone().into()),
-            ("deleted_at", invoice.deleted_at.map(Instant::micros).into()),
-            ("version", invoice.version.into()),
-            ("created_at", invoice.created_at.micros().into()),
-            ("updated_at", invoice.updated_at.micros().into()),
-        ];
-        self.save_versioned("invoices", row).await
+        self.save_invoices(&[(invoice, 1)]).await
+    }
+
+    /// The same for several invoices, each so many versions on from the one that was read.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when somebody else changed any of them.
+    pub async fn save_invoices(&self, invoices: &[(&InvoiceRecord, i32)]) -> Result<(), StoreError> {
+        let row = |invoice: &InvoiceRecord| {
+            vec![
+                ("id", invoice.id.to_string().into()),
+                ("service_order_id", invoice.service_order_id.map(|id| id.to_string()).into()),
+                ("milestone_id", invoice.milestone_id.map(|id| id.to_string()).into()),
+                ("account_id", invoice.account_id.map(|id| id.to_string()).into()),
+                ("connection_id", invoice.connection_id.to_string().into()),
+                ("billing_round", invoice.billing_round.into()),
+                ("number", invoice.number.clone().into()),
+                ("status", invoice.status.map(|status| codec::text(&status)).into()),
+                ("native_status", invoice.native_status.clone().into()),
+                ("total_minor", invoice.total.minor.into()),
+                ("total_currency", invoice.total.currency.to_string().into()),
+                ("net_minor", invoice.net.map(|net| net.minor).into()),
+                ("tax_minor", invoice.tax.map(|tax| tax.minor).into()),
+                ("paid_minor", invoice.amount_paid.map(|paid| paid.minor).into()),
+                ("paid_currency", invoice.amount_paid.map(|paid| paid.currency.to_string()).into()),
+                ("issued_on", invoice.issued_on.map(|on| on.days()).into()),
+                ("due_on", invoice.due_on.map(|on| on.days()).into()),
+                ("billing_reference", invoice.billing_reference.clone().into()),
+                ("rejection", invoice.rejection.clone().into()),
+                ("deleted_at", invoice.deleted_at.map(Instant::micros).into()),
+                ("version", invoice.version.into()),
+                ("created_at", invoice.created_at.micros().into()),
+                ("updated_at", invoice.updated_at.micros().into()),
+            ]
+        };
+        self.save_versions("invoices", invoices.iter().map(|(invoice, steps)| (row(invoice), *steps))).await
     }
 
     /// Lets an invoice that is the same as another one leave the lists, or come back.
@@ -424,14 +442,27 @@ impl Tx {
         invoice: InvoiceId,
         lines: &[InvoiceLineRecord],
     ) -> Result<(), StoreError> {
+        self.replace_lines_of(&[invoice], lines).await
+    }
+
+    /// Replaces the lines of several invoices.
+    ///
+    /// # Errors
+    /// As the database.
+    pub async fn replace_lines_of(
+        &self,
+        invoices: &[InvoiceId],
+        lines: &[InvoiceLineRecord],
+    ) -> Result<(), StoreError> {
         let db = self.connection();
-        db.run("DELETE FROM invoice_lines WHERE invoice_id = $1", vec![invoice.to_string().into()]).await?;
+        let sql = |marks: &str| format!("DELETE FROM invoice_lines WHERE invoice_id IN ({marks})");
+        db.run_among(&[], &texts(invoices), sql).await?;
         let rows: Vec<Columns> = lines
             .iter()
             .map(|line| {
                 vec![
                     ("id", line.id.to_string().into()),
-                    ("invoice_id", invoice.to_string().into()),
+                    ("invoice_id", line.invoice_id.to_string().into()),
                     ("position", line.position.into()),
                     ("description", line.description.clone().into()),
                     ("amount_minor", line.amount.minor.into()),

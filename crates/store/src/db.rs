@@ -317,27 +317,83 @@ impl Connection<'_> {
         Ok(result.rows_affected())
     }
 
+    /// The rows of a query about any number of texts, so many at once as a statement may have. `sql` gets the marks of
+    /// the texts, which come after the first values.
+    pub(crate) async fn all_among<R: FromQueryResult>(
+        &self,
+        first: &[Value],
+        texts: &[impl AsRef<str>],
+        sql: impl Fn(&str) -> String,
+    ) -> Result<Vec<R>, StoreError> {
+        let mut rows = Vec::new();
+        for chunk in texts.chunks(TEXTS_AT_ONCE) {
+            let values = padded(first, chunk);
+            rows.append(&mut self.all(&sql(&marks(first.len() + 1, values.len() - first.len())), values).await?);
+        }
+        Ok(rows)
+    }
+
+    /// Runs a statement about any number of texts, as [`Connection::all_among`]. Returns how many rows it touched.
+    pub(crate) async fn run_among(
+        &self,
+        first: &[Value],
+        texts: &[impl AsRef<str>],
+        sql: impl Fn(&str) -> String,
+    ) -> Result<u64, StoreError> {
+        let mut touched = 0;
+        for chunk in texts.chunks(TEXTS_AT_ONCE) {
+            let values = padded(first, chunk);
+            touched += self.run(&sql(&marks(first.len() + 1, values.len() - first.len())), values).await?;
+        }
+        Ok(touched)
+    }
+
+    /// Holds keys until the end of the transaction, one after the other in the order that everybody takes them in, so
+    /// that two who want the same ones never wait for each other. Keys of different spaces are different keys. SQLite
+    /// has one writer: nothing is done there.
+    pub(crate) async fn hold(&self, keys: &[String], space: i64) -> Result<(), StoreError> {
+        if !self.is_postgres() {
+            return Ok(());
+        }
+        for chunk in keys.chunks(TEXTS_AT_ONCE) {
+            let values = padded(&[space.into()], chunk);
+            let marks: Vec<String> = (2..=values.len()).map(|mark| format!("(${mark})")).collect();
+            let sql = format!(
+                "SELECT pg_advisory_xact_lock(key) FROM (SELECT DISTINCT hashtextextended(name, $1) AS key \
+                 FROM (VALUES {}) AS names (name) ORDER BY key) AS keys",
+                marks.join(", ")
+            );
+            self.run(&sql, values).await?;
+        }
+        Ok(())
+    }
+
     /// Inserts a row, or changes the one with the same key if `when` (a condition on the old row) holds.
     /// Returns how many rows it touched.
     pub(crate) async fn save(&self, table: &str, key: &[&str], row: Columns, when: &str) -> Result<u64, StoreError> {
-        let names: Vec<&str> = row.iter().map(|(name, _)| *name).collect();
-        let marks = marks(1, row.len());
-        let changes: Vec<String> = names
-            .iter()
-            .filter(|name| !key.contains(name) && **name != "created_at")
-            .map(|name| format!("{name} = excluded.{name}"))
-            .collect();
-        let when = if when.is_empty() { String::new() } else { format!(" WHERE {when}") };
-        let sql = format!(
-            "INSERT INTO {table} ({}) VALUES ({marks}) ON CONFLICT ({}) DO UPDATE SET {}{when}",
-            names.join(", "),
-            key.join(", "),
-            changes.join(", "),
-        );
-        self.run(&sql, row.into_iter().map(|(_, value)| value).collect()).await
+        self.save_all(table, key, vec![row], when).await
     }
 
-    /// Inserts rows of the same columns; with `ignore`, rows whose key is taken are left out.
+    /// The same for rows of the same columns and different keys.
+    pub(crate) async fn save_all(
+        &self,
+        table: &str,
+        key: &[&str],
+        rows: Vec<Columns>,
+        when: &str,
+    ) -> Result<u64, StoreError> {
+        let Some(first) = rows.first() else { return Ok(0) };
+        let changes: Vec<String> = first
+            .iter()
+            .filter(|(name, _)| !key.contains(name) && *name != "created_at")
+            .map(|(name, _)| format!("{name} = excluded.{name}"))
+            .collect();
+        let when = if when.is_empty() { String::new() } else { format!(" WHERE {when}") };
+        let change = format!(" ON CONFLICT ({}) DO UPDATE SET {}{when}", key.join(", "), changes.join(", "));
+        self.insert(table, rows, &change).await
+    }
+
+    /// Inserts rows of the same columns; with `ignore`, rows whose key is taken are left out or changed.
     pub(crate) async fn insert(&self, table: &str, rows: Vec<Columns>, ignore: &str) -> Result<u64, StoreError> {
         let Some(first) = rows.first() else { return Ok(0) };
         let names: Vec<&str> = first.iter().map(|(name, _)| *name).collect();
@@ -359,8 +415,24 @@ impl Connection<'_> {
     }
 }
 
+/// Texts that one statement is about, at most: a power of two below what both databases take.
+const TEXTS_AT_ONCE: usize = 8_192;
+
 /// A row to be written: column and value.
 pub(crate) type Columns = Vec<(&'static str, Value)>;
+
+/// The first values, and texts after them, of which the last is there so often that there are few different numbers of
+/// them: few different statements, which stay prepared.
+fn padded(first: &[Value], texts: &[impl AsRef<str>]) -> Vec<Value> {
+    let length = first.len() + texts.len().next_power_of_two();
+    let mut values = Vec::with_capacity(length);
+    values.extend_from_slice(first);
+    values.extend(texts.iter().map(|text| Value::from(text.as_ref())));
+    if let Some(last) = values.last().cloned() {
+        values.resize(length, last);
+    }
+    values
+}
 
 /// `$3, $4, $5` for three values from the third on.
 pub(crate) fn marks(from: usize, count: usize) -> String {

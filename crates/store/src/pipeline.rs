@@ -1,5 +1,7 @@
 //! Accounts and opportunities.
 
+use std::collections::BTreeMap;
+
 use crosstie_domain::{
     Instant,
     access::RowScope,
@@ -9,7 +11,10 @@ use crosstie_domain::{
 use sea_orm::FromQueryResult;
 use serde_json::{Value as Json, json};
 
-use crate::{Expression, Listed, PageRequest, PageResult, Reads, StoreError, Tx, codec, integration::match_name, page};
+use crate::{
+    Expression, Listed, PageRequest, PageResult, Reads, StoreError, Tx, codec, db::Columns, integration::match_name,
+    page,
+};
 
 /// What accounts are filtered and ordered by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -240,19 +245,29 @@ impl Tx {
     /// # Errors
     /// [`StoreError::Conflict`].
     pub async fn save_account(&self, account: &AccountRecord) -> Result<(), StoreError> {
-        let row = vec![
-            ("id", account.id.to_string().into()),
-            ("name", account.name.clone().into()),
-            ("domain", account.domain.clone().into()),
-            ("billing_email", account.billing_email.clone().into()),
-            ("match_name", match_name(&account.name).into()),
-            ("merged_into", account.merged_into.map(|id| id.to_string()).into()),
-            ("deleted_at", account.deleted_at.map(Instant::micros).into()),
-            ("version", account.version.into()),
-            ("created_at", account.created_at.micros().into()),
-            ("updated_at", account.updated_at.micros().into()),
-        ];
-        self.save_versioned("accounts", row).await
+        self.save_accounts(&[(account, 1)]).await
+    }
+
+    /// The same for several accounts, each so many versions on from the one that was read.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when somebody else changed any of them.
+    pub async fn save_accounts(&self, accounts: &[(&AccountRecord, i32)]) -> Result<(), StoreError> {
+        let row = |account: &AccountRecord| {
+            vec![
+                ("id", account.id.to_string().into()),
+                ("name", account.name.clone().into()),
+                ("domain", account.domain.clone().into()),
+                ("billing_email", account.billing_email.clone().into()),
+                ("match_name", match_name(&account.name).into()),
+                ("merged_into", account.merged_into.map(|id| id.to_string()).into()),
+                ("deleted_at", account.deleted_at.map(Instant::micros).into()),
+                ("version", account.version.into()),
+                ("created_at", account.created_at.micros().into()),
+                ("updated_at", account.updated_at.micros().into()),
+            ]
+        };
+        self.save_versions("accounts", accounts.iter().map(|(account, steps)| (row(account), *steps))).await
     }
 
     /// Saves an opportunity: a new one at version 1, or the next version of one that nobody else changed.
@@ -260,27 +275,57 @@ impl Tx {
     /// # Errors
     /// [`StoreError::Conflict`].
     pub async fn save_opportunity(&self, opportunity: &OpportunityRecord) -> Result<(), StoreError> {
-        let row = vec![
-            ("id", opportunity.id.to_string().into()),
-            ("account_id", opportunity.account_id.map(|id| id.to_string()).into()),
-            ("name", opportunity.name.clone().into()),
-            ("stage", opportunity.stage.map(|stage| codec::text(&stage)).into()),
-            ("native_stage", opportunity.native_stage.clone().into()),
-            ("amount_minor", opportunity.amount.map(|amount| amount.minor).into()),
-            ("amount_currency", opportunity.amount.map(|amount| amount.currency.to_string()).into()),
-            ("close_on", opportunity.close_on.map(|on| on.days()).into()),
-            ("merged_into", opportunity.merged_into.map(|id| id.to_string()).into()),
-            ("deleted_at", opportunity.deleted_at.map(Instant::micros).into()),
-            ("version", opportunity.version.into()),
-            ("created_at", opportunity.created_at.micros().into()),
-            ("updated_at", opportunity.updated_at.micros().into()),
-        ];
-        self.save_versioned("opportunities", row).await
+        self.save_opportunities(&[(opportunity, 1)]).await
     }
 
-    pub(crate) async fn save_versioned(&self, table: &'static str, row: crate::db::Columns) -> Result<(), StoreError> {
-        let when = format!("{table}.version = excluded.version - 1");
-        let touched = self.connection().save(table, &["id"], row, &when).await?;
-        if touched == 0 { Err(StoreError::Conflict) } else { Ok(()) }
+    /// The same for several opportunities, each so many versions on from the one that was read.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when somebody else changed any of them.
+    pub async fn save_opportunities(&self, opportunities: &[(&OpportunityRecord, i32)]) -> Result<(), StoreError> {
+        let row = |opportunity: &OpportunityRecord| {
+            vec![
+                ("id", opportunity.id.to_string().into()),
+                ("account_id", opportunity.account_id.map(|id| id.to_string()).into()),
+                ("name", opportunity.name.clone().into()),
+                ("stage", opportunity.stage.map(|stage| codec::text(&stage)).into()),
+                ("native_stage", opportunity.native_stage.clone().into()),
+                ("amount_minor", opportunity.amount.map(|amount| amount.minor).into()),
+                ("amount_currency", opportunity.amount.map(|amount| amount.currency.to_string()).into()),
+                ("close_on", opportunity.close_on.map(|on| on.days()).into()),
+                ("merged_into", opportunity.merged_into.map(|id| id.to_string()).into()),
+                ("deleted_at", opportunity.deleted_at.map(Instant::micros).into()),
+                ("version", opportunity.version.into()),
+                ("created_at", opportunity.created_at.micros().into()),
+                ("updated_at", opportunity.updated_at.micros().into()),
+            ]
+        };
+        let rows = opportunities.iter().map(|(opportunity, steps)| (row(opportunity), *steps));
+        self.save_versions("opportunities", rows).await
+    }
+
+    pub(crate) async fn save_versioned(&self, table: &'static str, row: Columns) -> Result<(), StoreError> {
+        self.save_versions(table, std::iter::once((row, 1))).await
+    }
+
+    /// Saves rows that are so many versions on from those that were read; most are one version on, and are saved
+    /// together.
+    pub(crate) async fn save_versions(
+        &self,
+        table: &'static str,
+        rows: impl Iterator<Item = (Columns, i32)>,
+    ) -> Result<(), StoreError> {
+        let mut by_steps: BTreeMap<i32, Vec<Columns>> = BTreeMap::new();
+        for (row, steps) in rows {
+            by_steps.entry(steps).or_default().push(row);
+        }
+        for (steps, rows) in by_steps {
+            let when = format!("{table}.version = excluded.version - {steps}");
+            let wanted = u64::try_from(rows.len()).unwrap_or(u64::MAX);
+            if self.connection().save_all(table, &["id"], rows, &when).await? < wanted {
+                return Err(StoreError::Conflict);
+            }
+        }
+        Ok(())
     }
 }

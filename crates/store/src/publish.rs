@@ -58,26 +58,38 @@ impl Tx {
     /// # Errors
     /// [`StoreError::Conflict`] when the key was asked for before.
     pub async fn request_effect(&self, request: EffectRequest<'_>) -> Result<(), StoreError> {
+        self.request_effects(&[request]).await
+    }
+
+    /// The same for several effects of different keys, in their order.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when any of the keys was asked for before.
+    pub async fn request_effects(&self, requests: &[EffectRequest<'_>]) -> Result<(), StoreError> {
         let now = self.now();
-        let EffectRequest { key, entity, record_id, connection_id, intent } = request;
-        let payload = serde_json::to_value(intent).unwrap_or(Value::Null);
-        let kind = format!("{}_requested", codec::text(&intent.kind()));
-        let (outbox_id, row) = self.outbox_row(entity, record_id, &kind, &payload, now);
-        self.append_outbox(vec![row]).await?;
-        let effect = vec![
-            ("effect_key", key.as_str().into()),
-            ("outbox_id", outbox_id.to_string().into()),
-            ("connection_id", connection_id.to_string().into()),
-            ("order_key", intent.order_key().into()),
-            ("record_id", record_id.into()),
-            ("status", codec::text(&EffectStatus::Waiting).into()),
-            ("attempts", 0.into()),
-            ("next_attempt_at", now.micros().into()),
-            ("fence", 0_i64.into()),
-            ("created_at", now.micros().into()),
-        ];
-        let kept = self.connection().insert("effects", vec![effect], " ON CONFLICT (effect_key) DO NOTHING").await?;
-        if kept == 0 { Err(StoreError::Conflict) } else { Ok(()) }
+        let (mut outbox, mut effects) = (Vec::new(), Vec::new());
+        for EffectRequest { key, entity, record_id, connection_id, intent } in requests {
+            let payload = serde_json::to_value(intent).unwrap_or(Value::Null);
+            let kind = format!("{}_requested", codec::text(&intent.kind()));
+            let (outbox_id, row) = self.outbox_row(*entity, record_id, &kind, &payload, now);
+            outbox.push(row);
+            effects.push(vec![
+                ("effect_key", key.as_str().into()),
+                ("outbox_id", outbox_id.to_string().into()),
+                ("connection_id", connection_id.to_string().into()),
+                ("order_key", intent.order_key().into()),
+                ("record_id", (*record_id).into()),
+                ("status", codec::text(&EffectStatus::Waiting).into()),
+                ("attempts", 0.into()),
+                ("next_attempt_at", now.micros().into()),
+                ("fence", 0_i64.into()),
+                ("created_at", now.micros().into()),
+            ]);
+        }
+        let wanted = u64::try_from(effects.len()).unwrap_or(u64::MAX);
+        self.append_outbox(outbox).await?;
+        let kept = self.connection().insert("effects", effects, " ON CONFLICT (effect_key) DO NOTHING").await?;
+        if kept < wanted { Err(StoreError::Conflict) } else { Ok(()) }
     }
 
     fn outbox_row(&self, entity: Entity, id: &str, kind: &str, payload: &Value, now: Instant) -> (OutboxId, Columns) {

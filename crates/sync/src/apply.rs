@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crosstie_app::{App, AppError, Cause, Deleted, Ingested, Observation, Origin};
+use crosstie_app::{App, AppError, Cause, Deleted, Ingested, KnownVersion, Observation, Origin, Raw};
 use crosstie_domain::{
     Instant,
     ids::{CorrectionId, InboundEventId, SyncRunId},
@@ -11,14 +11,14 @@ use crosstie_domain::{
 use crosstie_sdk::{AnyReader, Fault, MappedRow, Observed};
 use crosstie_store::{
     StoreError, Tx,
-    integration::{ParkedRow, connection_state, identity},
+    integration::{ParkedRow, connection_state, identities_at},
 };
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{
     Connection,
-    exchanges::exchange_that_brought,
+    exchanges::exchanges_that_brought,
     gone::{Missing, believed_gone, claim, without_ghosts},
     inbox::describe,
 };
@@ -132,7 +132,6 @@ impl<'a> Source<'a> {
             connection: self.connection.record.id,
             run,
             event,
-            exchange: None,
             arms: self.connection.record.arms.as_slice(),
             mode: self.mode,
             cause: match self.because {
@@ -166,24 +165,15 @@ pub(crate) async fn with_references(
         None => rows,
     };
     let mut all = Vec::new();
-    let mut asked = HashSet::new();
-    for row in &rows {
-        let MappedRow::Good(seen) = row else { continue };
-        let Some((entity, remote_id)) = seen.claim.references() else { continue };
-        if !asked.insert((entity, remote_id.to_owned())) {
-            continue;
-        }
-        if identity(app.store(), connection.record.id, entity, remote_id).await?.is_some() {
-            continue;
-        }
+    for (entity, remote_id) in unknown_references(app, connection, &rows).await? {
         let Some(reader) = reader(connection, entity) else { continue };
         let asked_at = app.store().now();
-        let row = match reader.read_one(&connection.net, remote_id).await {
+        let row = match reader.read_one(&connection.net, &remote_id).await {
             Ok(row) => row,
             Err(Fault::Gone | Fault::Merged { .. }) => continue,
             // The rows that refer to it are good without it.
             Err(fault @ (Fault::Shape { .. } | Fault::Rejected { .. } | Fault::Unsupported)) => MappedRow::Bad {
-                remote_id: Some(remote_id.to_owned()),
+                remote_id: Some(remote_id),
                 code: fault.code().to_owned(),
                 why: fault.to_string(),
                 raw: Value::Null,
@@ -196,13 +186,38 @@ pub(crate) async fn with_references(
     Ok(all)
 }
 
+/// The records that rows refer to and that the hub does not know yet, in the order in which they are referred to.
+async fn unknown_references(
+    app: &App,
+    connection: &Connection,
+    rows: &[MappedRow],
+) -> Result<Vec<(Entity, String)>, StoreError> {
+    let referred = rows.iter().filter_map(|row| match row {
+        MappedRow::Good(seen) => seen.claim.references(),
+        MappedRow::Bad { .. } | MappedRow::Gone { .. } => None,
+    });
+    let mut once = HashSet::new();
+    let mut referred: Vec<(Entity, &str)> = referred.filter(|reference| once.insert(*reference)).collect();
+    let mut by_entity: BTreeMap<Entity, Vec<&str>> = BTreeMap::new();
+    for (entity, remote_id) in &referred {
+        by_entity.entry(*entity).or_default().push(remote_id);
+    }
+    for (entity, ids) in by_entity {
+        let known = identities_at(app.store(), (connection.record.id, entity), &ids).await?;
+        let known: HashSet<String> = known.into_iter().map(|link| link.remote_id).collect();
+        referred.retain(|(kind, remote_id)| *kind != entity || !known.contains(*remote_id));
+    }
+    Ok(referred.into_iter().map(|(entity, remote_id)| (entity, remote_id.to_owned())).collect())
+}
+
 /// The reader of a kind of record, if the connector has one.
 pub(crate) fn reader(connection: &Connection, entity: Entity) -> Option<&'static dyn AnyReader> {
     let connector: &'static dyn crosstie_sdk::Connector = connection.connector;
     connector.readers().iter().copied().find(|reader| reader.entity() == entity)
 }
 
-/// Applies rows in the caller's transaction.
+/// Applies rows in the caller's transaction, in their order. What follows each other without a deletion between is taken
+/// in together.
 pub(crate) async fn apply(
     app: &App,
     tx: &Tx,
@@ -210,45 +225,139 @@ pub(crate) async fn apply(
     because: Because,
     rows: &[ReadRow],
 ) -> Result<Applied, ApplyError> {
-    let mut applied = Applied::default();
     let source = Source::of(tx, connection, because).await?;
     let gone = believed_gone(tx, connection, rows).await?;
+    let mapped_now = matches!(because, Because::NewMapping | Because::Corrected(_));
+    let anew: Vec<Option<ReadRow>> =
+        rows.iter().map(|row| connection.mapped_now(row).filter(|_| !mapped_now)).collect();
+    let rows: Vec<&ReadRow> = rows.iter().zip(&anew).map(|(row, anew)| anew.as_ref().unwrap_or(row)).collect();
+    let alone = |row: &ReadRow| matches!(row.row, MappedRow::Gone { .. }) || gone_at(&gone, row).is_some();
+    if rows.len() > 1 && rows.iter().any(|row| alone(row)) {
+        // What is taken in one after the other is held at once all the same: see `App::ingest_page`.
+        let usable = rows.iter().filter_map(|row| Some((row.entity, row.row.remote_id()?)));
+        let remote: Vec<_> = usable.filter(|(_, id)| is_usable_id(id)).collect();
+        tx.lock_identities(connection.record.id, &remote).await?;
+    }
+    let mut applied = Applied::default();
+    let mut rest = rows.as_slice();
+    while let Some((first, others)) = rest.split_first() {
+        if let MappedRow::Gone { remote_id, .. } = &first.row {
+            applied.add(take_gone(app, tx, source, (first, remote_id)).await?);
+            rest = others;
+            continue;
+        }
+        let together = if alone(first) { 0 } else { others.iter().take_while(|row| !alone(row)).count() };
+        let (page, next) = rest.split_at(together + 1);
+        // On the heap: what is decided on a page is too much for the stack of every way that leads here.
+        applied.add(Box::pin(take_page(app, tx, source, (page, &gone))).await?);
+        rest = next;
+    }
+    Ok(applied)
+}
+
+/// Since when the hub believes the record of a row to be gone.
+fn gone_at(gone: &HashMap<(Entity, String), Instant>, row: &ReadRow) -> Option<Instant> {
+    if gone.is_empty() {
+        return None;
+    }
+    gone.get(&(row.entity, row.row.remote_id()?.to_owned())).copied()
+}
+
+async fn take_gone(
+    app: &App,
+    tx: &Tx,
+    source: Source<'_>,
+    (row, remote_id): (&ReadRow, &str),
+) -> Result<Applied, ApplyError> {
+    let missing = Missing {
+        entity: row.entity,
+        remote_id,
+        evidence: DeleteEvidence::Announced,
+        merged_into: None,
+        sweep: None,
+        asked_at: row.asked_at,
+    };
+    let deleted = claim(app, tx, (source.connection, source.because), missing).await?;
+    Ok(Applied {
+        changed: i32::from(deleted == Deleted::Claimed { everywhere: true }),
+        ask_again: deleted == Deleted::AskAgain && !row.is_reference,
+        ..Applied::default()
+    })
+}
+
+/// Takes rows in together that say what records are, and parks those of which nothing can be made.
+async fn take_page(
+    app: &App,
+    tx: &Tx,
+    source: Source<'_>,
+    (rows, gone): (&[&ReadRow], &HashMap<(Entity, String), Instant>),
+) -> Result<Applied, ApplyError> {
+    let connection = source.connection;
+    let mut results: Vec<Option<Ingested>> = Vec::with_capacity(rows.len());
+    let mut seen = Vec::new();
     for row in rows {
-        let mapped_now = matches!(because, Because::NewMapping | Because::Corrected(_));
-        let anew = connection.mapped_now(row).filter(|_| !mapped_now);
-        let row = anew.as_ref().unwrap_or(row);
+        let MappedRow::Good(observed) = &row.row else {
+            results.push(None);
+            continue;
+        };
+        let id = &observed.key.remote_id;
+        results.push(match gone_at(gone, row) {
+            _ if !is_usable_id(id) => {
+                let why = format!("an id has 1 to {LONGEST_ID} bytes, none of them NUL");
+                Some(Ingested::Unusable { code: "BAD_ID", why })
+            }
+            Some(at) if row.asked_at < at => Some(Ingested::AskAgain),
+            gone_at => {
+                let again = gone_at.is_some() || !matches!(source.because, Because::Run(_));
+                let known = if again { KnownVersion::TakenAgain } else { KnownVersion::PassedOver };
+                seen.push((row.asked_at, &**observed, known));
+                None
+            }
+        });
+    }
+    let mut taken = take(app, tx, source, &seen).await?.into_iter();
+    let mut applied = Applied::default();
+    let mut parked: Vec<(&ReadRow, ParkedRow)> = Vec::new();
+    let mut unparked: BTreeMap<Entity, Vec<&str>> = BTreeMap::new();
+    let mut came_back = None;
+    for (row, result) in rows.iter().copied().zip(results) {
         let bad = match &row.row {
-            MappedRow::Good(seen) => match take_row(app, tx, source, &gone, (row, seen)).await? {
+            MappedRow::Good(observed) => match result.or_else(|| taken.next()) {
                 Some(Ingested::Unusable { code, why }) => {
-                    Some((Some(seen.key.remote_id.clone()), code.to_owned(), why, &seen.raw))
+                    Some((Some(observed.key.remote_id.clone()), code.to_owned(), why, &observed.raw))
                 }
-                taken => {
-                    applied.changed += i32::from(matches!(taken, Some(Ingested::Taken { changed: true, .. })));
-                    applied.ask_again |= matches!(taken, Some(Ingested::AskAgain)) && !row.is_reference;
+                Some(Ingested::Taken { record_id, changed }) => {
+                    applied.changed += i32::from(changed);
+                    let id = observed.key.remote_id.as_str();
+                    parked.retain(|(other, parked)| (other.entity, parked.remote_id.as_str()) != (row.entity, id));
+                    unparked.entry(row.entity).or_default().push(id);
+                    if gone_at(gone, row).is_some() {
+                        came_back = Some((row.entity, id, record_id));
+                    }
+                    None
+                }
+                result => {
+                    applied.ask_again |= matches!(result, Some(Ingested::AskAgain)) && !row.is_reference;
                     None
                 }
             },
             MappedRow::Bad { remote_id, code, why, raw } => Some((remote_id.clone(), code.clone(), why.clone(), raw)),
-            MappedRow::Gone { remote_id, .. } => {
-                let missing = Missing {
-                    entity: row.entity,
-                    remote_id,
-                    evidence: DeleteEvidence::Announced,
-                    merged_into: None,
-                    sweep: None,
-                    asked_at: row.asked_at,
-                };
-                let deleted = claim(app, tx, (connection, because), missing).await?;
-                applied.changed += i32::from(deleted == Deleted::Claimed { everywhere: true });
-                applied.ask_again |= deleted == Deleted::AskAgain && !row.is_reference;
-                None
-            }
+            MappedRow::Gone { .. } => None,
         };
         if let Some((remote_id, code, why, raw)) = bad {
-            park(app, tx, connection, (row.entity, remote_id, code, why, raw)).await?;
+            parked.push((row, waiting(connection, (row.entity, remote_id, code, why, raw))));
             applied.parked += 1;
             applied.subject_parked |= !row.is_reference;
         }
+    }
+    for (entity, ids) in unparked {
+        tx.unpark_rows((connection.record.id, entity), &ids).await?;
+    }
+    app.park_all(tx, parked.into_iter().map(|(_, row)| row).collect()).await?;
+    // A row that is believed to be gone comes alone.
+    if let Some((entity, remote_id, record_id)) = came_back {
+        let back = (entity, remote_id, record_id.as_str());
+        app.came_back(tx, source.origin(&connection.mapping_label()), back).await?;
     }
     Ok(applied)
 }
@@ -274,7 +383,7 @@ pub(crate) async fn apply_singly(
                 let tx = app.store().begin().await?;
                 let why = describe(&error);
                 let parked = (row.entity, remote_id, UNSTORABLE.to_owned(), why, raw);
-                park(app, &tx, connection, parked).await?;
+                app.park(&tx, waiting(connection, parked)).await?;
                 tx.commit().await?;
                 applied.add(Applied { parked: 1, subject_parked: !row.is_reference, ..Applied::default() });
             }
@@ -284,15 +393,14 @@ pub(crate) async fn apply_singly(
     Ok(applied)
 }
 
-async fn park(
-    app: &App,
-    tx: &Tx,
+/// A row as it waits among those that could not be applied.
+fn waiting(
     connection: &Connection,
     (entity, remote_id, code, message, raw): (Entity, Option<String>, String, String, &Value),
-) -> Result<(), ApplyError> {
+) -> ParkedRow {
     let raw = raw.to_string();
     let usable = remote_id.filter(|id| is_usable_id(id));
-    let parked = ParkedRow {
+    ParkedRow {
         connection_id: connection.record.id,
         entity,
         remote_id: usable.unwrap_or_else(|| hex::encode(Sha256::digest(&raw))),
@@ -300,8 +408,7 @@ async fn park(
         message,
         raw,
         mapping_version: connection.mapping_label(),
-    };
-    Ok(app.park(tx, parked).await?)
+    }
 }
 
 /// Whether a vendor's id can be a key here: both databases refuse NUL or very long keys.
@@ -309,68 +416,48 @@ pub(crate) fn is_usable_id(id: &str) -> bool {
     (1..=LONGEST_ID).contains(&id.len()) && !id.contains('\0')
 }
 
-/// Takes one good row in; `None` when this version of it was taken in before.
-async fn take_row(
-    app: &App,
-    tx: &Tx,
-    source: Source<'_>,
-    gone: &HashMap<(Entity, String), Instant>,
-    (row, seen): (&ReadRow, &Observed),
-) -> Result<Option<Ingested>, ApplyError> {
-    if !is_usable_id(&seen.key.remote_id) {
-        let why = format!("an id has 1 to {LONGEST_ID} bytes, none of them NUL");
-        return Ok(Some(Ingested::Unusable { code: "BAD_ID", why }));
-    }
-    let gone_at = gone.get(&(row.entity, seen.key.remote_id.clone()));
-    if gone_at.is_some_and(|at| row.asked_at < *at) {
-        return Ok(Some(Ingested::AskAgain));
-    }
-    if let Because::Run(_) = source.because
-        && gone_at.is_none()
-        && unchanged(tx, source.connection, seen).await?
-    {
-        return Ok(None);
-    }
-    let taken = take(app, tx, source, (row.asked_at, seen)).await?;
-    if let Ingested::Taken { record_id, .. } = &taken {
-        tx.unpark_row(source.connection.record.id, row.entity, &seen.key.remote_id).await?;
-        if gone_at.is_some() {
-            let back = (row.entity, seen.key.remote_id.as_str(), record_id.as_str());
-            app.came_back(tx, source.origin(&source.connection.mapping_label()), back).await?;
-        }
-    }
-    Ok(Some(taken))
-}
-
-/// Whether this version of the row was taken in before.
-async fn unchanged(tx: &Tx, connection: &Connection, seen: &Observed) -> Result<bool, ApplyError> {
-    let Some(version) = &seen.key.version else { return Ok(false) };
-    let known = identity(tx, connection.record.id, seen.claim.entity(), &seen.key.remote_id).await?;
-    Ok(known.is_some_and(|known| known.remote_version.as_ref() == Some(version)))
-}
-
+/// Takes good rows in, in their order: when each was asked for, and what becomes of a version that is known.
 async fn take(
     app: &App,
     tx: &Tx,
     source: Source<'_>,
-    (asked_at, seen): (Instant, &Observed),
-) -> Result<Ingested, ApplyError> {
+    rows: &[(Instant, &Observed, KnownVersion)],
+) -> Result<Vec<Ingested>, ApplyError> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
     let mapping_version = source.connection.mapping_label();
-    let exchange = exchange_that_brought(&seen.key.remote_id);
-    let origin = Origin { exchange, ..source.origin(&mapping_version) };
-    let raw = seen.raw.to_string();
+    let ids: Vec<&str> = rows.iter().map(|(_, seen, _)| seen.key.remote_id.as_str()).collect();
+    let exchanges = exchanges_that_brought(&ids);
     // PostgreSQL keeps no NUL in a text; in JSON it is written with a backslash and does no harm.
-    let clean = raw.contains("\\u0000").then(|| without_nul(&seen.claim)).flatten();
-    let observation = Observation {
-        remote_id: &seen.key.remote_id,
-        remote_version: seen.key.version.as_deref().filter(|version| is_usable_id(version)),
-        asked_at,
-        claim: clean.as_ref().unwrap_or(&seen.claim),
-        fields: &seen.fields,
-        raw: &raw,
+    let clean = |(_, seen, _): &(Instant, &Observed, KnownVersion)| {
+        has_nul(&seen.raw).then(|| without_nul(&seen.claim)).flatten()
     };
-    // On the heap: what is decided on a row is too much for the stack of every way that leads here.
-    Ok(Box::pin(app.ingest(tx, origin, observation)).await?)
+    let clean: Vec<Option<Claim>> = rows.iter().map(clean).collect();
+    let mut page = Vec::with_capacity(rows.len());
+    for (place, (asked_at, seen, known_version)) in rows.iter().enumerate() {
+        page.push(Observation {
+            remote_id: &seen.key.remote_id,
+            remote_version: seen.key.version.as_deref().filter(|version| is_usable_id(version)),
+            asked_at: *asked_at,
+            exchange: exchanges[place],
+            known_version: *known_version,
+            claim: clean[place].as_ref().unwrap_or(&seen.claim),
+            fields: &seen.fields,
+            raw: Raw::Json(&seen.raw),
+        });
+    }
+    Ok(app.ingest_page(tx, source.origin(&mapping_version), &page).await?)
+}
+
+/// Whether any text of a row holds a NUL.
+fn has_nul(raw: &Value) -> bool {
+    match raw {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(has_nul),
+        Value::Object(fields) => fields.values().any(has_nul),
+        _ => false,
+    }
 }
 
 /// The claim with every NUL in its texts shown as one that cannot be shown.
@@ -413,5 +500,6 @@ pub(crate) async fn apply_answer(
         raw,
     };
     let source = Source { connection, because: Because::Write, mode: keep_up(tx, connection).await? };
-    take(app, tx, source, (asked_at, &seen)).await.map(|_| ())
+    let rows = [(asked_at, &seen, KnownVersion::TakenAgain)];
+    Box::pin(take(app, tx, source, &rows)).await.map(|_| ())
 }

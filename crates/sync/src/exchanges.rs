@@ -4,7 +4,7 @@
 //! own takes the secrets out and writes many exchanges in one commit. What finds the queue full is counted and left out.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -159,22 +159,48 @@ impl Work {
         }
     }
 
-    fn brought(&self, remote_id: &str) -> Option<ExchangeId> {
+    fn brought(&self, remote_ids: &[&str]) -> Vec<Option<ExchangeId>> {
         let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        let naming = answers.kept.iter().rev().find(|(_, body)| names(body, remote_id.as_bytes()));
-        naming.or(answers.kept.back()).map(|(id, _)| *id)
+        let mut brought = vec![None; remote_ids.len()];
+        for (id, body) in answers.kept.iter().rev() {
+            if brought.iter().all(Option::is_some) {
+                break;
+            }
+            let words = if remote_ids.len() > 1 { words_of(body) } else { HashSet::new() };
+            for (remote_id, brought) in remote_ids.iter().zip(&mut brought).filter(|(_, brought)| brought.is_none()) {
+                let remote_id = remote_id.as_bytes();
+                let is_word = !remote_id.is_empty() && remote_id.iter().all(is_of_a_word);
+                let named = match is_word && remote_ids.len() > 1 {
+                    true => words.contains(remote_id),
+                    false => names(body, remote_id),
+                };
+                *brought = named.then_some(*id);
+            }
+        }
+        let latest = answers.kept.back().map(|(id, _)| *id);
+        brought.into_iter().map(|brought| brought.or(latest)).collect()
     }
 }
 
-/// The exchange of the present work that brought a record: the latest whose answer names its id, or else the latest.
-pub(crate) fn exchange_that_brought(remote_id: &str) -> Option<ExchangeId> {
-    WORK.try_with(|work| work.brought(remote_id)).ok().flatten()
+/// The exchanges of the present work that brought these records: the latest whose answer names the id, or else the
+/// latest.
+pub(crate) fn exchanges_that_brought(remote_ids: &[&str]) -> Vec<Option<ExchangeId>> {
+    WORK.try_with(|work| work.brought(remote_ids)).unwrap_or_else(|_| vec![None; remote_ids.len()])
+}
+
+fn is_of_a_word(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || *byte == b'_'
+}
+
+/// The words of a text.
+fn words_of(body: &[u8]) -> HashSet<&[u8]> {
+    body.split(|byte| !is_of_a_word(byte)).filter(|word| !word.is_empty()).collect()
 }
 
 /// Whether a text holds an id that is no part of a longer word.
 fn names(body: &[u8], id: &[u8]) -> bool {
     let Some((first, rest)) = id.split_first() else { return false };
-    let word = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    let word = |byte: Option<&u8>| byte.is_some_and(is_of_a_word);
     let mut from = 0;
     while let Some(at) = body[from..].iter().position(|byte| byte == first).map(|at| from + at) {
         let end = at + id.len();

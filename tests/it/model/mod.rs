@@ -29,7 +29,7 @@ const SHRINKS: u32 = 400;
 
 /// Runs so many sequences of steps, or `CROSSTIE_MODEL_CASES`, until one does not hold, which is then shown as small as
 /// it can be made.
-fn hold<S: Strategy>(what: &str, cases: u32, steps: &S, run: impl AsyncFn(S::Value))
+pub(crate) fn hold<S: Strategy>(what: &str, cases: u32, steps: &S, run: impl AsyncFn(S::Value))
 where
     S::Value: Debug,
 {

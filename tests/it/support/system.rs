@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crosstie_app::{App, Cause, Ingested, Observation, Origin};
+use crosstie_app::{App, AppError, Cause, Ingested, KnownVersion, Observation, Origin, Raw};
 use crosstie_domain::{
     Instant,
     access::RowScope,
@@ -48,14 +48,36 @@ impl System {
     }
 
     pub(crate) async fn say(&self, said: Said<'_>) -> Ingested {
-        let fields: BTreeMap<String, AssertedField> = said
-            .fields
-            .as_object()
-            .expect("fields by their names")
+        self.say_page(&[said], KnownVersion::TakenAgain).await.expect("the database takes it").remove(0)
+    }
+
+    /// Says all of it in one page, in one transaction.
+    pub(crate) async fn say_page(
+        &self,
+        said: &[Said<'_>],
+        known_version: KnownVersion,
+    ) -> Result<Vec<Ingested>, AppError> {
+        let field = |(name, value): (&String, &Json)| {
+            let (value, source_path) = (value.clone(), format!("properties.{name}"));
+            (name.clone(), AssertedField { value, source_path, changed: false, problem: None })
+        };
+        let fields: Vec<BTreeMap<String, AssertedField>> = said
             .iter()
-            .map(|(name, value)| {
-                let (value, source_path) = (value.clone(), format!("properties.{name}"));
-                (name.clone(), AssertedField { value, source_path, changed: false, problem: None })
+            .map(|said| said.fields.as_object().expect("fields by their names").iter().map(field).collect())
+            .collect();
+        let raw: Vec<String> = said.iter().map(|said| said.fields.to_string()).collect();
+        let page: Vec<Observation<'_>> = said
+            .iter()
+            .zip(fields.iter().zip(&raw))
+            .map(|(said, (fields, raw))| Observation {
+                remote_id: said.remote_id,
+                remote_version: said.version,
+                asked_at: said.asked_at,
+                exchange: None,
+                known_version,
+                claim: &said.claim,
+                fields,
+                raw: Raw::Text(raw),
             })
             .collect();
         let (connection, arms) = (self.connection, self.arms.as_slice());
@@ -63,24 +85,15 @@ impl System {
             connection,
             run: None,
             event: None,
-            exchange: None,
             arms,
             mode: self.mode,
             cause: Cause::Reading,
             mapping_version: "1.0.0",
         };
         let tx = self.app.store().begin().await.expect("a transaction begins");
-        let observation = Observation {
-            remote_id: said.remote_id,
-            remote_version: said.version,
-            asked_at: said.asked_at,
-            claim: &said.claim,
-            fields: &fields,
-            raw: &said.fields.to_string(),
-        };
-        let taken = self.app.ingest(&tx, origin, observation).await.expect("the database takes it");
+        let taken = self.app.ingest_page(&tx, origin, &page).await?;
         tx.commit().await.expect("it commits");
-        taken
+        Ok(taken)
     }
 
     pub(crate) fn store(&self) -> &Store {

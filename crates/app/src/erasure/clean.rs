@@ -1,6 +1,6 @@
 //! What other systems say once more after it was erased: it is taken in without it.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use crosstie_domain::integration::{AssertedField, Claim};
 use serde_json::Value;
@@ -9,7 +9,7 @@ use super::{
     ERASED, Erased,
     job::{clean_field, is_erased},
 };
-use crate::ingest::Observation;
+use crate::ingest::{Observation, Raw};
 
 /// An observation without what was erased.
 pub(crate) struct Cleaned {
@@ -42,7 +42,8 @@ impl Cleaned {
                 field.value = said.clone();
             }
         }
-        let raw = erased.mask(seen.raw);
+        let as_it_came = seen.raw.text();
+        let raw = erased.mask(&as_it_came);
         let remote_version = seen.remote_version.and_then(|version| erased.mask(version));
         if !any && raw.is_none() && remote_version.is_none() {
             return None;
@@ -55,21 +56,24 @@ impl Cleaned {
             remote_version: remote_version.or_else(|| seen.remote_version.map(str::to_owned)),
             claim: serde_json::from_value(claim).ok()?,
             fields,
-            raw: raw.unwrap_or_else(|| seen.raw.to_owned()),
+            raw: raw.unwrap_or_else(|| as_it_came.into_owned()),
         })
     }
 
     /// The observation.
     pub(crate) fn seen<'a>(&'a self, seen: Observation<'a>) -> Observation<'a> {
         let remote_version = self.remote_version.as_deref();
-        Observation { remote_version, claim: &self.claim, fields: &self.fields, raw: &self.raw, ..seen }
+        Observation { remote_version, claim: &self.claim, fields: &self.fields, raw: Raw::Text(&self.raw), ..seen }
     }
 }
 
 /// The fields of which a system spoke, without those that were erased as a whole.
-pub(crate) fn heard(fields: &BTreeMap<String, AssertedField>) -> BTreeMap<String, AssertedField> {
+pub(crate) fn heard(fields: &BTreeMap<String, AssertedField>) -> Cow<'_, BTreeMap<String, AssertedField>> {
+    if !fields.values().any(|field| is_erased(&field.value)) {
+        return Cow::Borrowed(fields);
+    }
     let spoken = fields.iter().filter(|(_, field)| !is_erased(&field.value));
-    spoken.map(|(name, field)| (name.clone(), field.clone())).collect()
+    Cow::Owned(spoken.map(|(name, field)| (name.clone(), field.clone())).collect())
 }
 
 /// Puts marks in the place of what was erased, in every text of a value.

@@ -132,10 +132,24 @@ impl App {
     /// # Errors
     /// As the database.
     pub async fn park(&self, tx: &Tx, row: ParkedRow) -> Result<(), StoreError> {
+        self.park_all(tx, vec![row]).await
+    }
+
+    /// Parks rows, in their order and without what was erased.
+    ///
+    /// # Errors
+    /// As the database.
+    pub async fn park_all(&self, tx: &Tx, rows: Vec<ParkedRow>) -> Result<(), StoreError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
         let erased = self.erased(tx).await?;
-        let ParkedRow { remote_id, message, raw, .. } = row;
-        let [remote_id, message, raw] = [remote_id, message, raw].map(|text| erased.masked(text));
-        tx.park_row(&ParkedRow { remote_id, message, raw, ..row }).await
+        let clean = |row: ParkedRow| {
+            let ParkedRow { remote_id, message, raw, .. } = row;
+            let [remote_id, message, raw] = [remote_id, message, raw].map(|text| erased.masked(text));
+            ParkedRow { remote_id, message, raw, ..row }
+        };
+        tx.park_rows(&rows.into_iter().map(clean).collect::<Vec<_>>()).await
     }
 
     /// Says what the erasure of a person touches and, unless it is only asked, begins it. From then on nothing of the

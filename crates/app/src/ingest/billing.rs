@@ -1,37 +1,31 @@
 //! Invoices, as billing speaks of them.
 
 use crosstie_domain::{
-    access::{AuthContext, Principal, RowScope},
     billing::{InvoiceClaim, InvoiceLineRecord, InvoiceRecord},
     ids::InvoiceId,
 };
-use crosstie_store::{Tx, billing, integration::Identity};
+use crosstie_store::integration::Identity;
 
-use super::{Origin, pipeline::account_of, said::Said};
-use crate::AppError;
+use super::{page::Page, said::Said};
 
 /// An invoice; refused with a code and a reason when it is new and says no total: nobody could tell what is owed.
-pub(super) async fn invoice(
-    tx: &Tx,
-    origin: Origin<'_>,
+pub(super) fn invoice(
+    page: &mut Page<'_>,
     known: Option<&Identity>,
     (remote_id, said, claim): (&str, Said<'_>, &InvoiceClaim),
-) -> Result<Result<(String, i32, bool), (&'static str, String)>, AppError> {
-    let now = tx.now();
+) -> Result<(String, i32, bool), (&'static str, String)> {
+    let (now, origin) = (page.now, page.origin);
     let by_identity = known.and_then(|identity| identity.record_id.parse::<InvoiceId>().ok());
-    let found = match by_identity.or(claim.invoice) {
-        Some(id) => billing::invoices_by_ids(tx, &RowScope::All, &[id]).await?.pop(),
-        None => None,
-    };
+    let found = by_identity.or(claim.invoice).and_then(|id| page.invoice(id)).cloned();
     // An id of ours on an invoice of another connection is not ours to believe.
     let found = found.filter(|invoice| invoice.connection_id == origin.connection);
     let is_new = found.is_none();
     let Some(total) = found.as_ref().map(|invoice| invoice.total).or(claim.total) else {
         let problem = said.0.get("total").and_then(|field| field.problem.clone());
-        return Ok(Err(("NO_TOTAL", problem.unwrap_or_else(|| "the invoice says no total".to_owned()))));
+        return Err(("NO_TOTAL", problem.unwrap_or_else(|| "the invoice says no total".to_owned())));
     };
     let mut invoice = found.unwrap_or_else(|| InvoiceRecord {
-        id: tx.new_id(),
+        id: page.tx.new_id(),
         service_order_id: None,
         milestone_id: None,
         account_id: None,
@@ -55,7 +49,7 @@ pub(super) async fn invoice(
     });
     let mut changed = is_new;
     if invoice.account_id.is_none() {
-        let account = account_of(tx, origin.connection, claim.customer.as_deref()).await?;
+        let account = page.account_of(origin.connection, claim.customer.as_deref());
         changed |= said.set_or_clear("customer", &mut invoice.account_id, account);
     }
     changed |= said.set_or_clear("number", &mut invoice.number, claim.number.clone());
@@ -71,25 +65,24 @@ pub(super) async fn invoice(
     if changed {
         invoice.version += 1;
         invoice.updated_at = now;
-        tx.save_invoice(&invoice).await?;
-        if let Some(lines) = &claim.lines {
-            let lines: Vec<_> = (0..)
+        let lines = claim.lines.as_ref().map(|lines| {
+            (0..)
                 .zip(lines)
                 .map(|(position, line)| InvoiceLineRecord {
-                    id: tx.new_id(),
+                    id: page.tx.new_id(),
                     invoice_id: invoice.id,
                     position,
                     description: line.description.clone(),
                     amount: line.amount,
                 })
-                .collect();
-            tx.replace_invoice_lines(invoice.id, &lines).await?;
-        }
+                .collect()
+        });
+        page.save_invoice(invoice.clone(), lines);
     }
     // What was only observed at first is followed when it is said again.
+    let taken = (invoice.id.to_string(), invoice.version, changed);
     if origin.mode.decides() {
-        let auth = AuthContext { principal: Principal::Connection(origin.connection), ..AuthContext::system() };
-        crate::billing::follow_invoice(tx, &auth, &invoice).await?;
+        page.follow(invoice);
     }
-    Ok(Ok((invoice.id.to_string(), invoice.version, changed)))
+    Ok(taken)
 }

@@ -1,32 +1,23 @@
 //! Orders and invoices at billing, as far as they are matched with what the hub keeps.
 
 use crosstie_domain::{
-    access::RowScope,
     billing::{InvoiceClaim, InvoiceStatus, OrderClaim},
     integration::{
         Entity, LinkState,
         adoption::{DocumentState, RemoteDocument},
     },
 };
-use crosstie_store::{
-    Tx, billing,
-    integration::{Identity, remote_document},
-};
+use crosstie_store::integration::Identity;
 
-use super::{Origin, Taken};
-use crate::AppError;
+use super::{Taken, page::Page};
 
 /// An order at billing: one that carries the hub's own id is that service order, any other one is by itself until
 /// somebody says what it is.
-pub(super) async fn order(
-    tx: &Tx,
-    origin: Origin<'_>,
-    known: Option<&Identity>,
-    (remote_id, claim): (&str, &OrderClaim),
-) -> Result<Taken, AppError> {
+pub(super) fn order(page: &mut Page<'_>, known: Option<&Identity>, (remote_id, claim): (&str, &OrderClaim)) -> Taken {
+    let connection = page.origin.connection;
     let document = RemoteDocument {
-        id: tx.new_id(),
-        connection_id: origin.connection,
+        id: page.tx.new_id(),
+        connection_id: connection,
         entity: Entity::ServiceOrder,
         remote_id: remote_id.to_owned(),
         customer: claim.customer.clone(),
@@ -38,27 +29,22 @@ pub(super) async fn order(
         amount: claim.total,
         dated_on: claim.ordered_on,
     };
-    let (document, changed) = note(tx, document).await?;
+    let (document, changed) = page.note_document(document);
     let record_id = match (known, claim.order) {
         (Some(known), _) => known.record_id.clone(),
         (None, Some(ours)) => {
-            let order = billing::service_orders_by_ids(tx, &RowScope::All, &[ours]).await?.pop();
             // An id of ours at another connection is not ours to believe.
-            let order = order.filter(|order| order.connection_id == origin.connection);
-            order.map_or_else(|| document.id.to_string(), |order| order.id.to_string())
+            let order = page.order(ours).filter(|order| order.connection_id == connection);
+            order.map_or_else(|| document.to_string(), |order| order.id.to_string())
         }
-        (None, None) => document.id.to_string(),
+        (None, None) => document.to_string(),
     };
     let version = i32::from(known.is_some()) + 1;
-    Ok(Taken { record_id, version, changed, state: LinkState::Linked })
+    Taken { record_id, version, changed, state: LinkState::Linked }
 }
 
 /// What an invoice at billing is matched by.
-pub(super) async fn invoice(
-    tx: &Tx,
-    origin: Origin<'_>,
-    (remote_id, claim): (&str, &InvoiceClaim),
-) -> Result<(), AppError> {
+pub(super) fn invoice(page: &mut Page<'_>, (remote_id, claim): (&str, &InvoiceClaim)) {
     let state = match claim.status {
         Some(InvoiceStatus::Draft) => DocumentState::Draft,
         Some(InvoiceStatus::Open | InvoiceStatus::Paid | InvoiceStatus::Uncollectible) => DocumentState::Issued,
@@ -70,8 +56,8 @@ pub(super) async fn invoice(
         _ => None,
     });
     let document = RemoteDocument {
-        id: tx.new_id(),
-        connection_id: origin.connection,
+        id: page.tx.new_id(),
+        connection_id: page.origin.connection,
         entity: Entity::Invoice,
         remote_id: remote_id.to_owned(),
         customer: claim.customer.clone(),
@@ -84,17 +70,5 @@ pub(super) async fn invoice(
         amount: claim.net,
         dated_on: claim.issued_on,
     };
-    note(tx, document).await.map(|_| ())
-}
-
-/// Writes down how a document stands; whether that is new.
-async fn note(tx: &Tx, document: RemoteDocument) -> Result<(RemoteDocument, bool), AppError> {
-    let key = (document.connection_id, document.entity, document.remote_id.as_str());
-    let before = remote_document(tx, key).await?;
-    let document = RemoteDocument { id: before.as_ref().map_or(document.id, |before| before.id), ..document };
-    let changed = before.as_ref() != Some(&document);
-    if changed {
-        tx.save_document(&document).await?;
-    }
-    Ok((document, changed))
+    page.note_document(document);
 }

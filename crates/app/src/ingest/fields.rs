@@ -14,11 +14,11 @@ use crosstie_domain::{
 };
 use crosstie_store::{
     Tx,
-    integration::{Fields, assertions_of, conflicts_by_ids, connections_by_ids, fields_of, identities_of},
+    integration::{Fields, conflicts_by_ids, connections_by_ids},
 };
 use serde_json::Value;
 
-use super::{Origin, push};
+use super::{page::Page, push};
 use crate::{App, AppError};
 
 /// Values by the names of shared fields.
@@ -39,7 +39,8 @@ pub(super) struct Spoken<'a> {
     pub(super) said: Values,
 }
 
-/// What the systems behind the voices of a record are for.
+/// What the systems behind the voices of records are for.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Ranks(BTreeMap<ConnectionId, Vec<Arm>>);
 
 impl Ranks {
@@ -66,22 +67,20 @@ impl Ranks {
 
 impl App {
     /// Decides which of the values that a system says the record is to show.
-    ///
-    /// # Errors
-    /// As the database.
-    pub(super) async fn decide(&self, tx: &Tx, origin: Origin<'_>, spoken: Spoken<'_>) -> Result<Values, AppError> {
-        let Some(shown) = spoken.shown else { return Ok(spoken.said) };
-        let Some(mut fields) = shared(tx, self.rules(), &spoken, shown).await? else {
+    pub(super) fn decide(&self, page: &mut Page<'_>, spoken: Spoken<'_>) -> Values {
+        let Some(shown) = spoken.shown else { return spoken.said };
+        let origin = page.origin;
+        if !page.is_shared(&spoken) {
             let rules = self.rules();
             let has_a_say = |field: &str| rules.of(spoken.entity, field)?.authority.rank(origin.arms);
-            return Ok(spoken.said.into_iter().filter(|(field, _)| has_a_say(field).is_some()).collect());
-        };
+            return spoken.said.into_iter().filter(|(field, _)| has_a_say(field).is_some()).collect();
+        }
         if !origin.mode.decides() {
             // It is not heard before it has a say: what it says then must count as new. Lineage keeps what it says now.
-            return Ok(Values::new());
+            return Values::new();
         }
-        let speakers = fields.values().flat_map(|state| state.voices.keys()).map(|speaker| speaker.connection);
-        let ranks = Ranks::of(tx, speakers.chain([origin.connection])).await?;
+        let mut fields = page.take_fields(self.rules(), &spoken, shown);
+        let ranks = page.ranks();
         let mut decided = Values::new();
         for (field, value) in spoken.said {
             let Some(rule) = self.rules().of(spoken.entity, field) else { continue };
@@ -102,39 +101,32 @@ impl App {
             }
             let subject = (spoken.entity, spoken.record_id, field);
             match (verdict, held_before) {
-                (Verdict::Held(reason), None) => open(tx, subject, state, reason).await?,
-                (Verdict::Converged, Some(held)) => {
-                    close(tx, held.conflict, ConflictStatus::Converged, state).await?;
+                (Verdict::Held(reason), None) => {
+                    let conflict = opened(subject, state, (page.tx.new_id(), reason, page.now));
+                    page.save_conflict(conflict);
                 }
-                (_, Some(held)) => hear_again(tx, held.conflict, state).await?,
+                (verdict, Some(held)) => {
+                    let next = page.conflict(held.conflict).and_then(|conflict| match verdict {
+                        Verdict::Converged => Some(closed(conflict, ConflictStatus::Converged, state, page.now)),
+                        _ => heard_again(conflict, state),
+                    });
+                    if let Some(next) = next {
+                        page.save_conflict(next);
+                    }
+                }
                 (_, None) => {}
             }
         }
         let record = (spoken.entity, spoken.record_id);
-        push::ask(tx, record, &mut fields, push::Which::Configured).await?;
-        tx.save_fields(spoken.entity, spoken.record_id, &fields).await?;
-        Ok(decided)
+        let wanted = push::wanted(page.tx, record, &mut fields, (push::Which::Configured, page.pushes(), &ranks));
+        page.request(wanted);
+        page.save_fields(spoken.entity, spoken.record_id, fields);
+        decided
     }
 }
 
-/// The shared fields of a record that other systems know, too; `None` when the speaker is the only one.
-async fn shared(tx: &Tx, rules: &FieldRules, spoken: &Spoken<'_>, shown: &Values) -> Result<Option<Fields>, AppError> {
-    let record = [spoken.record_id.to_owned()];
-    if let Some((_, fields)) = fields_of(tx, &RowScope::All, &record).await?.pop() {
-        return Ok(Some(fields));
-    }
-    let others = identities_of(tx, &RowScope::All, &record).await?;
-    let is_other = |connection: ConnectionId, remote_id: &str| {
-        connection != spoken.speaker.connection || remote_id != spoken.speaker.remote_id
-    };
-    if !others.iter().any(|link| link.entity == spoken.entity && is_other(link.connection_id, &link.remote_id)) {
-        return Ok(None);
-    }
-    let mut assertions = assertions_of(tx, &RowScope::All, &record).await?;
-    assertions.retain(|assertion| is_other(assertion.connection_id, &assertion.remote_id));
-    let mut fields = first_voices(tx, rules, spoken.entity, (shown, &assertions)).await?;
-    // What is shown and the speaker repeats came from the speaker: it was the only one that said anything.
-    let ranks = Ranks::of(tx, [spoken.speaker.connection].into_iter()).await?;
+/// Names the speaker of values that were shown before anybody else spoke and that it repeats: it alone can have said them.
+pub(super) fn name_the_only_speaker(fields: &mut Fields, rules: &FieldRules, ranks: &Ranks, spoken: &Spoken<'_>) {
     for (field, value) in &spoken.said {
         let (Some(rule), Some(state)) = (rules.of(spoken.entity, field), fields.get_mut(*field)) else { continue };
         let repeats = state.by.is_none() && !value.is_null() && *value == state.base;
@@ -142,26 +134,31 @@ async fn shared(tx: &Tx, rules: &FieldRules, spoken: &Spoken<'_>, shown: &Values
             state.by = Some(spoken.speaker.clone());
         }
     }
-    Ok(Some(fields))
 }
 
-/// The fields of a record as the systems that know it left them, before any of them disagreed.
-pub(crate) async fn first_voices(
-    tx: &Tx,
+/// What a system once said, by the names of shared fields.
+pub(crate) struct Once<'a> {
+    pub(crate) assertion: &'a Assertion,
+    pub(crate) values: Values,
+}
+
+/// The fields of a record as the systems that know it left them, before any of them disagreed. What was agreed on before
+/// anything was said is agreed on since now.
+pub(crate) fn first_voices(
     rules: &FieldRules,
-    entity: Entity,
-    (shown, assertions): (&Values, &[Assertion]),
-) -> Result<Fields, AppError> {
-    let ranks = Ranks::of(tx, assertions.iter().map(|assertion| assertion.connection_id)).await?;
+    ranks: &Ranks,
+    (entity, shown): (Entity, &Values),
+    (said, now): (Vec<Once<'_>>, Instant),
+) -> Fields {
+    let since = said.iter().map(|once| once.assertion.observed_at).max().unwrap_or(now);
     let mut fields = Fields::new();
     for rule in rules.all().iter().filter(|rule| rule.entity == entity) {
         let base = shown.get(rule.field).cloned().unwrap_or(Value::Null);
-        let since = assertions.iter().map(|assertion| assertion.observed_at).max().unwrap_or(tx.now());
         fields.insert(rule.field.to_owned(), FieldState::agreed(base, since));
     }
-    for assertion in assertions {
+    for Once { assertion, values } in said {
         let speaker = Speaker { connection: assertion.connection_id, remote_id: assertion.remote_id.clone() };
-        for (field, value) in super::values_of(tx, assertion).await? {
+        for (field, value) in values {
             let Some(state) = fields.get_mut(field) else { continue };
             let voice = Voice {
                 settled: Some(value.clone()),
@@ -180,7 +177,7 @@ pub(crate) async fn first_voices(
         let ranked = agree.filter_map(|(speaker, _)| Some((ranks.rank(rule, speaker)?, speaker.clone())));
         state.by = ranked.min().map(|(_, speaker)| speaker);
     }
-    Ok(fields)
+    fields
 }
 
 /// What each system says of a field, as a conflict shows it.
@@ -196,13 +193,20 @@ fn voices(state: &FieldState) -> Vec<ConflictVoice> {
 /// Opens a conflict: the field keeps its agreed value until a person decides.
 pub(crate) async fn open(
     tx: &Tx,
-    (entity, record_id, field): (Entity, &str, &str),
+    subject: (Entity, &str, &str),
     state: &mut FieldState,
     reason: HeldReason,
 ) -> Result<(), AppError> {
-    let id: ConflictId = tx.new_id();
+    Ok(tx.save_conflict(&opened(subject, state, (tx.new_id(), reason, tx.now()))).await?)
+}
+
+fn opened(
+    (entity, record_id, field): (Entity, &str, &str),
+    state: &mut FieldState,
+    (id, reason, now): (ConflictId, HeldReason, Instant),
+) -> ConflictRecord {
     state.hold(id, reason);
-    let conflict = ConflictRecord {
+    ConflictRecord {
         id,
         entity,
         record_id: record_id.to_owned(),
@@ -215,28 +219,28 @@ pub(crate) async fn open(
         note: None,
         closed_by: None,
         version: 1,
-        opened_at: tx.now(),
+        opened_at: now,
         closed_at: None,
-    };
-    Ok(tx.save_conflict(&conflict).await?)
+    }
 }
 
-/// Notes what the systems of an open conflict say by now.
-async fn hear_again(tx: &Tx, id: ConflictId, state: &FieldState) -> Result<(), AppError> {
-    let Some(conflict) = conflicts_by_ids(tx, &RowScope::All, &[id]).await?.pop() else { return Ok(()) };
+/// An open conflict with what the systems say by now; none when it is what they said before.
+fn heard_again(conflict: &ConflictRecord, state: &FieldState) -> Option<ConflictRecord> {
     let voices = voices(state);
     let same = conflict.voices.iter().map(|voice| (&voice.speaker, &voice.value));
     if same.eq(voices.iter().map(|voice| (&voice.speaker, &voice.value))) {
-        return Ok(());
+        return None;
     }
-    let version = conflict.version + 1;
-    Ok(tx.save_conflict(&ConflictRecord { voices, version, ..conflict }).await?)
+    Some(ConflictRecord { voices, version: conflict.version + 1, ..conflict.clone() })
 }
 
 /// Ends a conflict that nobody had to decide.
 pub(crate) async fn close(tx: &Tx, id: ConflictId, status: ConflictStatus, state: &FieldState) -> Result<(), AppError> {
     let Some(conflict) = conflicts_by_ids(tx, &RowScope::All, &[id]).await?.pop() else { return Ok(()) };
-    let (voices, version) = (voices(state), conflict.version + 1);
-    let closed_at = Some(tx.now());
-    Ok(tx.save_conflict(&ConflictRecord { voices, version, status, closed_at, ..conflict }).await?)
+    Ok(tx.save_conflict(&closed(&conflict, status, state, tx.now())).await?)
+}
+
+fn closed(conflict: &ConflictRecord, status: ConflictStatus, state: &FieldState, now: Instant) -> ConflictRecord {
+    let version = conflict.version + 1;
+    ConflictRecord { voices: voices(state), version, status, closed_at: Some(now), ..conflict.clone() }
 }

@@ -1,60 +1,44 @@
 //! Whether a customer that was not known is an account that another system brought.
 
 use crosstie_domain::{
-    access::RowScope,
+    ids::AccountId,
     integration::{
         Entity, MatchCandidate,
         authority::Speaker,
-        matching::{MatchKeys, Matched, choose},
+        matching::{LINK, MatchKeys, Matched, choose},
     },
     pipeline::{AccountClaim, AccountRecord},
 };
-use crosstie_store::{
-    Tx,
-    integration::{accounts_alike, identities_of},
-};
 
-use crate::AppError;
+use super::page::Page;
+
+/// What a customer is matched by.
+pub(super) fn keys_of(claim: &AccountClaim) -> MatchKeys {
+    MatchKeys::of(claim.name.as_deref(), claim.domain.as_deref(), claim.billing_email.as_deref())
+}
+
+fn keys_of_account(account: &AccountRecord) -> MatchKeys {
+    MatchKeys::of(Some(account.name.as_str()), account.domain.as_deref(), account.billing_email.as_deref())
+}
+
+/// Whether so much speaks for a customer being this account that it may be linked by itself.
+pub(super) fn may_link(keys: &MatchKeys, account: &AccountRecord) -> bool {
+    keys.compare(&keys_of_account(account)).0 >= LINK
+}
 
 /// The account that a customer is, if that is sure; otherwise those that it may be.
-///
-/// # Errors
-/// As the database.
-pub(super) async fn find(
-    tx: &Tx,
+pub(super) fn find(
+    page: &Page<'_>,
     speaker: &Speaker,
     claim: &AccountClaim,
-) -> Result<(Option<AccountRecord>, Vec<MatchCandidate>), AppError> {
-    let keys = MatchKeys::of(claim.name.as_deref(), claim.domain.as_deref(), claim.billing_email.as_deref());
-    // Two systems that bring the same new customer at the same moment come one after the other.
-    for key in [&keys.domain, &keys.name, &keys.email].into_iter().flatten() {
-        tx.lock_record(&format!("match:{key}")).await?;
-    }
-    let alike = accounts_alike(tx, &keys).await?;
-    if alike.is_empty() {
-        return Ok((None, Vec::new()));
-    }
-    let ids: Vec<String> = alike.iter().map(|account| account.id.to_string()).collect();
-    let links = identities_of(tx, &RowScope::All, &ids).await?;
-    let known: Vec<(AccountRecord, MatchKeys)> = alike
-        .into_iter()
-        .map(|account| {
-            let (name, domain) = (Some(account.name.as_str()), account.domain.as_deref());
-            let keys = MatchKeys::of(name, domain, account.billing_email.as_deref());
-            (account, keys)
-        })
-        .collect();
-    let is_free = |account: &AccountRecord| {
-        let id = account.id.to_string();
-        let here = |link: &crosstie_store::integration::Identity| {
-            link.connection_id == speaker.connection && link.entity == Entity::Account
-        };
-        !links.iter().any(|link| link.record_id == id && here(link))
-    };
-    Ok(match choose(&keys, &known, is_free) {
-        Matched::Link(account) => (Some(account), Vec::new()),
+) -> (Option<AccountId>, Vec<MatchCandidate>) {
+    let keys = keys_of(claim);
+    let known: Vec<(&AccountRecord, MatchKeys)> =
+        page.alike(&keys).into_iter().map(|account| (account, keys_of_account(account))).collect();
+    let is_free = |account: &&AccountRecord| !page.is_linked_here(Entity::Account, &account.id.to_string());
+    match choose(&keys, &known, is_free) {
+        Matched::Link(account) => (Some(account.id), Vec::new()),
         Matched::Candidates(found) => {
-            let now = tx.now();
             let candidates = found.into_iter().map(|(account, score, evidence)| MatchCandidate {
                 connection_id: speaker.connection,
                 entity: Entity::Account,
@@ -62,9 +46,9 @@ pub(super) async fn find(
                 record_id: account.id.to_string(),
                 score,
                 evidence,
-                found_at: now,
+                found_at: page.now,
             });
             (None, candidates.collect())
         }
-    })
+    }
 }

@@ -5,28 +5,34 @@ mod billing;
 mod documents;
 pub(crate) mod fields;
 mod matching;
+mod page;
 pub(crate) mod pipeline;
 pub(crate) mod push;
+mod read;
 mod said;
+mod write;
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use crosstie_domain::{
     Instant,
-    access::Principal,
     billing::InvoiceStatus,
-    ids::{AssertionId, ConnectionId, CorrectionId, ExchangeId, InboundEventId, SyncRunId},
+    ids::{AccountId, AssertionId, ConnectionId, CorrectionId, ExchangeId, InboundEventId, SyncRunId},
     integration::{
         Arm, AssertedField, Assertion, Claim, ConnectionMode, Entity, LinkState, MatchCandidate, authority::Speaker,
     },
+    pipeline::OpportunityClaim,
 };
 use crosstie_store::{
-    Change, Tx,
-    integration::{Identity, identity, latest_assertion},
+    Tx,
+    integration::{Identity, identity},
 };
+
+use serde_json::Value;
 
 use self::{
     fields::{Spoken, Values},
+    page::Page,
     pipeline::Subject,
     said::Said,
 };
@@ -56,8 +62,6 @@ pub struct Origin<'a> {
     pub run: Option<SyncRunId>,
     /// The inbound event that led to the reading, if one did.
     pub event: Option<InboundEventId>,
-    /// The exchange that brought it, as far as it is known.
-    pub exchange: Option<ExchangeId>,
     /// What the connection is used for.
     pub arms: &'a [Arm],
     /// How far the connection goes: what an observed system says decides nothing in the hub.
@@ -66,6 +70,15 @@ pub struct Origin<'a> {
     pub cause: Cause,
     /// Version of the connector whose mapping read it.
     pub mapping_version: &'a str,
+}
+
+/// What becomes of a version of a record that was taken in before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KnownVersion {
+    /// It is taken in again, as it may say more.
+    TakenAgain,
+    /// It is passed over: listings say the same again and again.
+    PassedOver,
 }
 
 /// What a system says of one record.
@@ -77,12 +90,35 @@ pub struct Observation<'a> {
     pub remote_version: Option<&'a str>,
     /// When the system was asked, before it answered.
     pub asked_at: Instant,
+    /// The exchange that brought it, as far as it is known.
+    pub exchange: Option<ExchangeId>,
+    /// What becomes of it when this version of the record was taken in before.
+    pub known_version: KnownVersion,
     /// What it says.
     pub claim: &'a Claim,
     /// Where each value stood.
     pub fields: &'a BTreeMap<String, AssertedField>,
     /// The row as it came.
-    pub raw: &'a str,
+    pub raw: Raw<'a>,
+}
+
+/// A row as it came.
+#[derive(Debug, Clone, Copy)]
+pub enum Raw<'a> {
+    /// As it was written down before.
+    Text(&'a str),
+    /// As it was read. It becomes a text when it is written down, and not before.
+    Json(&'a Value),
+}
+
+impl<'a> Raw<'a> {
+    /// The text that is written down.
+    pub fn text(self) -> Cow<'a, str> {
+        match self {
+            Self::Text(text) => Cow::Borrowed(text),
+            Self::Json(value) => Cow::Owned(value.to_string()),
+        }
+    }
 }
 
 /// What came of an observation.
@@ -95,6 +131,8 @@ pub enum Ingested {
         /// Whether anything changed.
         changed: bool,
     },
+    /// This version was taken in before, and says nothing new.
+    Known,
     /// The system itself says that a newer state was taken in before.
     Older,
     /// It was asked for before the last state was written down, so that it may be older: ask again.
@@ -109,122 +147,162 @@ pub enum Ingested {
 }
 
 impl App {
-    /// Takes in what a system says of a record.
+    /// Takes in what a system says of a record: a page of one.
     ///
     /// # Errors
     /// As the database.
     pub async fn ingest(&self, tx: &Tx, origin: Origin<'_>, seen: Observation<'_>) -> Result<Ingested, AppError> {
-        let cleaned = Cleaned::of(seen, &*self.erased(tx).await?);
-        let seen = cleaned.as_ref().map_or(seen, |cleaned| cleaned.seen(seen));
-        let entity = seen.claim.entity();
+        let taken = self.ingest_page(tx, origin, &[seen]).await?.pop();
+        Ok(taken.expect("one observation comes to one result"))
+    }
+
+    /// Takes in what a system says of several records, in the order in which it says it; returns what came of each. All
+    /// that is known of them is read together, each is decided on after those before it, and all that follows is written
+    /// together. On an error nothing of the transaction may be kept.
+    ///
+    /// # Errors
+    /// As the database.
+    pub async fn ingest_page(
+        &self,
+        tx: &Tx,
+        origin: Origin<'_>,
+        seen: &[Observation<'_>],
+    ) -> Result<Vec<Ingested>, AppError> {
+        let erased = self.erased(tx).await?;
+        let cleaned: Vec<_> = seen.iter().map(|seen| Cleaned::of(*seen, &erased)).collect();
+        let seen: Vec<Observation<'_>> = seen
+            .iter()
+            .zip(&cleaned)
+            .map(|(seen, cleaned)| cleaned.as_ref().map_or(*seen, |cleaned| cleaned.seen(*seen)))
+            .collect();
         // Two who bring the same record wait for each other here.
-        tx.lock_identity(origin.connection, entity, seen.remote_id).await?;
-        let known = identity(tx, origin.connection, entity, seen.remote_id).await?;
-        if let Some(refused) = known.as_ref().and_then(|known| out_of_order(origin.cause, seen, known)) {
-            return Ok(refused);
+        let remote: Vec<_> = seen.iter().map(|seen| (seen.claim.entity(), seen.remote_id)).collect();
+        tx.lock_identities(origin.connection, &remote).await?;
+        let mut results = Vec::with_capacity(seen.len());
+        while results.len() < seen.len() {
+            let rest = &seen[results.len()..];
+            // On the heap: what is known of a page is too much for the stack of every way that leads here.
+            let mut page = Box::new(Box::pin(Page::read(tx, origin, rest)).await?);
+            let mut adopts = None;
+            for seen in rest {
+                let taken = self.take_in(&mut page, *seen)?;
+                if let Ingested::Taken { record_id, .. } = &taken
+                    && seen.claim.hub_id().is_some()
+                    && page.may_be_adopted(seen.claim.entity(), record_id)
+                {
+                    adopts = Some((seen, record_id.clone()));
+                }
+                results.push(taken);
+                if adopts.is_some() {
+                    break;
+                }
+            }
+            Box::pin(page.write()).await?;
+            // What is known of orders and invoices is another thing afterwards: the rest of the page is read anew.
+            if let Some((seen, record_id)) = adopts {
+                let key = (origin.connection, seen.claim.entity(), seen.remote_id);
+                Box::pin(adoption::by_own_id(tx, key, &record_id)).await?;
+            }
+        }
+        Ok(results)
+    }
+
+    /// Decides on one observation of a page.
+    fn take_in<'a>(&self, page: &mut Page<'a>, seen: Observation<'a>) -> Result<Ingested, AppError> {
+        let origin = page.origin;
+        let entity = seen.claim.entity();
+        let known = page.link(entity, seen.remote_id).cloned();
+        if let Some(passed) = known.as_ref().and_then(|known| passed_over(origin.cause, seen, known)) {
+            return Ok(passed);
         }
         let spoken = heard(seen.fields);
         let taken = match seen.claim {
             Claim::Account(claim) => {
                 let speaker = Speaker { connection: origin.connection, remote_id: seen.remote_id.to_owned() };
-                let observed = self.account(tx, &speaker, (known.as_ref(), claim)).await?;
+                let observed = self.account(page, &speaker, (known.as_ref(), claim));
                 let said = pipeline::account_values(Said(&spoken), claim);
-                self.take(tx, origin, (seen, observed, said)).await?
+                self.take(page, (seen, observed, said))
             }
             Claim::Opportunity(claim) => {
-                let observed = self.opportunity(tx, known.as_ref()).await?;
-                let said = (Said(&spoken), claim);
-                let said = pipeline::opportunity_values(tx, origin.connection, said).await?;
-                self.take(tx, origin, (seen, observed, said)).await?
+                let observed = self.opportunity(page, known.as_ref());
+                let account = page.account_of(origin.connection, claim.account.as_deref());
+                let said = pipeline::opportunity_values(account, (Said(&spoken), claim));
+                self.take(page, (seen, observed, said))
             }
             Claim::Invoice(claim) => {
                 let said = (seen.remote_id, Said(&spoken), claim);
-                match billing::invoice(tx, origin, known.as_ref(), said).await? {
+                match billing::invoice(page, known.as_ref(), said) {
                     Ok(taken) => {
                         let (record_id, version, changed) = taken;
-                        self.assert(tx, origin, seen, &record_id).await?;
-                        documents::invoice(tx, origin, (seen.remote_id, claim)).await?;
+                        self.assert(page, seen, &record_id);
+                        documents::invoice(page, (seen.remote_id, claim));
                         Taken { record_id, version, changed, state: LinkState::Linked }
                     }
                     Err((code, why)) => return Ok(Ingested::Unusable { code, why }),
                 }
             }
             Claim::ServiceOrder(claim) => {
-                let taken = documents::order(tx, origin, known.as_ref(), (seen.remote_id, claim)).await?;
-                self.assert(tx, origin, seen, &taken.record_id).await?;
+                let taken = documents::order(page, known.as_ref(), (seen.remote_id, claim));
+                self.assert(page, seen, &taken.record_id);
                 taken
             }
         };
         let Taken { record_id, version, changed, state } = taken;
         let seen_before = known.as_ref().filter(|_| origin.cause == Cause::NewMapping);
-        let last_seen_at = seen_before.map_or_else(|| tx.now(), |known| known.last_seen_at);
-        tx.save_identity(&Identity {
+        let last_seen_at = seen_before.map_or(page.now, |known| known.last_seen_at);
+        page.save_link(Identity {
             connection_id: origin.connection,
             entity,
             remote_id: seen.remote_id.to_owned(),
             record_id: record_id.clone(),
-            state,
+            state: known.as_ref().map_or(state, |known| known.state),
             remote_version: seen.remote_version.map(str::to_owned),
             last_seen_at,
-        })
-        .await?;
-        if seen.claim.hub_id().is_some() {
-            adoption::by_own_id(tx, (origin.connection, entity, seen.remote_id), &record_id).await?;
-        }
+        })?;
         // The hub itself tells of its service orders.
         if changed && entity != Entity::ServiceOrder {
             let event = if version == 1 { "appeared" } else { "changed" };
-            let event = format!("{}_{event}", entity.as_str());
-            let actor = Principal::Connection(origin.connection);
-            tx.publish(&[Change { entity, id: &record_id, event: &event, actor, version }]).await?;
+            page.publish(entity, record_id.clone(), format!("{}_{event}", entity.as_str()), version);
         }
         Ok(Ingested::Taken { record_id, changed })
     }
 
     /// Takes in what is said of an account or an opportunity: written down first, then decided on, then shown.
-    async fn take(
-        &self,
-        tx: &Tx,
-        origin: Origin<'_>,
-        (seen, observed, said): (Observation<'_>, Observed, Values),
-    ) -> Result<Taken, AppError> {
+    fn take<'a>(&self, page: &mut Page<'a>, (seen, observed, said): (Observation<'a>, Observed, Values)) -> Taken {
         let Observed { mut subject, is_new, candidates } = observed;
         let record_id = subject.id();
-        let assertion = self.assert(tx, origin, seen, &record_id).await?;
+        let assertion = self.assert(page, seen, &record_id);
         let shown = subject.values();
         let spoken = Spoken {
             entity: seen.claim.entity(),
             record_id: &record_id,
             shown: (!is_new).then_some(&shown),
-            speaker: Speaker { connection: origin.connection, remote_id: seen.remote_id.to_owned() },
+            speaker: Speaker { connection: page.origin.connection, remote_id: seen.remote_id.to_owned() },
             remote_version: seen.remote_version,
-            at: moment(seen.remote_version).filter(|at| *at <= tx.now()).unwrap_or(tx.now()),
+            at: moment(seen.remote_version).filter(|at| *at <= page.now).unwrap_or(page.now),
             assertion,
             said,
         };
-        let decided = self.decide(tx, origin, spoken).await?;
+        let decided = self.decide(page, spoken);
         let changed = subject.show(&decided) || is_new;
         if changed {
-            subject.save(tx, tx.now()).await?;
+            subject.advance(page.now);
         }
-        tx.save_candidates(&candidates).await?;
+        let version = subject.version();
+        page.keep_subject(subject, changed);
         let state = match candidates.len() {
             0 => LinkState::Linked,
             1 => LinkState::Candidate,
             _ => LinkState::Ambiguous,
         };
-        Ok(Taken { record_id, version: subject.version(), changed, state })
+        page.save_candidates(candidates);
+        Taken { record_id, version, changed, state }
     }
 
     /// Appends what was said, unless the system said the very same before. Returns where it is written down.
-    async fn assert(
-        &self,
-        tx: &Tx,
-        origin: Origin<'_>,
-        seen: Observation<'_>,
-        record_id: &str,
-    ) -> Result<AssertionId, AppError> {
-        let before = latest_assertion(tx, origin.connection, record_id, seen.remote_id).await?;
+    fn assert<'a>(&self, page: &mut Page<'a>, seen: Observation<'a>, record_id: &str) -> AssertionId {
+        let origin = page.origin;
+        let before = page.last_said(record_id, seen.remote_id);
         let said_before = before.as_ref().map(|assertion| &assertion.fields);
         let claim = serde_json::to_value(seen.claim).unwrap_or_default();
         let mut fields = seen.fields.clone();
@@ -242,10 +320,10 @@ impl App {
             anything_new |= field.changed || old.is_none_or(|old| old.problem != field.problem);
         }
         if let (false, Some(before)) = (anything_new, &before) {
-            return Ok(before.id);
+            return before.id;
         }
         let assertion = Assertion {
-            id: tx.new_id(),
+            id: page.tx.new_id(),
             entity: seen.claim.entity(),
             record_id: record_id.to_owned(),
             connection_id: origin.connection,
@@ -253,7 +331,7 @@ impl App {
             remote_version: seen.remote_version.map(str::to_owned),
             run_id: origin.run,
             inbound_event_id: origin.event,
-            exchange_id: origin.exchange,
+            exchange_id: seen.exchange,
             correction_id: match origin.cause {
                 Cause::Corrected(correction) => Some(correction),
                 // The row as it was corrected is what is mapped anew.
@@ -261,11 +339,12 @@ impl App {
                 Cause::Reading => None,
             },
             mapping_version: origin.mapping_version.to_owned(),
-            observed_at: tx.now(),
+            observed_at: page.now,
             fields,
         };
-        tx.append_assertion(&assertion, seen.raw).await?;
-        Ok(assertion.id)
+        let id = assertion.id;
+        page.append_assertion(Arc::new(assertion), seen.raw);
+        id
     }
 }
 
@@ -294,27 +373,51 @@ struct Observed {
 /// # Errors
 /// As the database.
 pub(crate) async fn values_of(tx: &Tx, assertion: &Assertion) -> Result<Values, AppError> {
+    let account = match customer_of(assertion) {
+        Some(customer) => identity(tx, assertion.connection_id, Entity::Account, &customer).await?,
+        None => None,
+    };
+    Ok(values_said(assertion, account.and_then(|account| account.record_id.parse().ok())))
+}
+
+/// The customer that an assertion names, by its id at the system that said it.
+fn customer_of(assertion: &Assertion) -> Option<String> {
+    if assertion.entity != Entity::Opportunity {
+        return None;
+    }
+    let customer = assertion.fields.get("account").map(|field| serde_json::from_value(field.value.clone()));
+    customer.and_then(Result::ok).flatten()
+}
+
+/// What an assertion said, by the names of shared fields. Its customer is this account.
+fn values_said(assertion: &Assertion, account: Option<AccountId>) -> Values {
     // Of what was erased a system is taken not to have spoken.
     let spoken = heard(&assertion.fields);
     let fields = spoken.iter().map(|(name, field)| (name.clone(), field.value.clone()));
     let claim = serde_json::Value::Object(fields.collect());
     let said = Said(&spoken);
     match assertion.entity {
-        Entity::Account => {
-            let claim = serde_json::from_value(claim).unwrap_or_default();
-            Ok(pipeline::account_values(said, &claim))
-        }
+        Entity::Account => pipeline::account_values(said, &serde_json::from_value(claim).unwrap_or_default()),
         Entity::Opportunity => {
-            let claim = serde_json::from_value(claim).unwrap_or_default();
-            pipeline::opportunity_values(tx, assertion.connection_id, (said, &claim)).await
+            let claim: OpportunityClaim = serde_json::from_value(claim).unwrap_or_default();
+            let account = account.filter(|_| claim.account.is_some());
+            pipeline::opportunity_values(account, (said, &claim))
         }
-        _ => Ok(Values::new()),
+        _ => Values::new(),
     }
 }
 
 /// The vendor's own time of a version, where it is one.
 fn moment(version: Option<&str>) -> Option<Instant> {
     version?.parse().ok()
+}
+
+/// Why an observation is not to be taken in after what is known: it says nothing new, or what was before.
+fn passed_over(cause: Cause, seen: Observation<'_>, known: &Identity) -> Option<Ingested> {
+    let says_nothing_new = seen.known_version == KnownVersion::PassedOver
+        && seen.remote_version.is_some()
+        && seen.remote_version == known.remote_version.as_deref();
+    if says_nothing_new { Some(Ingested::Known) } else { out_of_order(cause, seen, known) }
 }
 
 /// Why an observation is not to be taken in after what is known. The vendor's own time decides where there is one. Where

@@ -3,22 +3,19 @@
 use crosstie_domain::{
     Instant,
     access::RowScope,
-    ids::{AccountId, ConnectionId, OpportunityId},
+    ids::{AccountId, OpportunityId},
     integration::{Entity, authority::Speaker},
     pipeline::{AccountClaim, AccountRecord, OpportunityClaim, OpportunityRecord, OpportunityStage},
 };
-use crosstie_store::{
-    Tx,
-    integration::{Identity, identity},
-    pipeline,
-};
+use crosstie_store::{Tx, integration::Identity, pipeline};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Observed, fields::Values, matching, said::Said};
+use super::{Observed, fields::Values, matching, page::Page, said::Said};
 use crate::{App, AppError};
 
 /// A record that is not merged into another one, with what it shows.
+#[derive(Clone)]
 pub(crate) enum Subject {
     /// An account.
     Account(AccountRecord),
@@ -47,22 +44,25 @@ impl Subject {
         before != self.values()
     }
 
+    /// Makes it its next version, not yet saved.
+    pub(super) fn advance(&mut self, now: Instant) {
+        let (version, updated_at) = match self {
+            Self::Account(account) => (&mut account.version, &mut account.updated_at),
+            Self::Opportunity(opportunity) => (&mut opportunity.version, &mut opportunity.updated_at),
+        };
+        *version += 1;
+        *updated_at = now;
+    }
+
     /// Saves it as its next version.
     ///
     /// # Errors
     /// [`crosstie_store::StoreError::Conflict`].
     pub(crate) async fn save(&mut self, tx: &Tx, now: Instant) -> Result<(), AppError> {
+        self.advance(now);
         match self {
-            Self::Account(account) => {
-                account.version += 1;
-                account.updated_at = now;
-                Ok(tx.save_account(account).await?)
-            }
-            Self::Opportunity(opportunity) => {
-                opportunity.version += 1;
-                opportunity.updated_at = now;
-                Ok(tx.save_opportunity(opportunity).await?)
-            }
+            Self::Account(account) => Ok(tx.save_account(account).await?),
+            Self::Opportunity(opportunity) => Ok(tx.save_opportunity(opportunity).await?),
         }
     }
 
@@ -117,6 +117,13 @@ impl Subject {
         match self {
             Self::Account(account) => account.id.to_string(),
             Self::Opportunity(opportunity) => opportunity.id.to_string(),
+        }
+    }
+
+    pub(super) fn entity(&self) -> Entity {
+        match self {
+            Self::Account(_) => Entity::Account,
+            Self::Opportunity(_) => Entity::Opportunity,
         }
     }
 
@@ -245,12 +252,7 @@ pub(super) fn account_values(said: Said<'_>, claim: &AccountClaim) -> Values {
 }
 
 /// What a claim says of an opportunity, field by field; its account is named as the hub knows it.
-pub(super) async fn opportunity_values(
-    tx: &Tx,
-    connection: ConnectionId,
-    (said, claim): (Said<'_>, &OpportunityClaim),
-) -> Result<Values, AppError> {
-    let account = account_of(tx, connection, claim.account.as_deref()).await?;
+pub(super) fn opportunity_values(account: Option<AccountId>, (said, claim): (Said<'_>, &OpportunityClaim)) -> Values {
     let mut values = Values::new();
     if let Some(name) = &claim.name {
         values.insert("name", json!(name));
@@ -260,35 +262,31 @@ pub(super) async fn opportunity_values(
     said.note(&mut values, "stage", &["native_stage"], || stage(claim.native_stage.clone(), claim.stage));
     said.note(&mut values, "amount", &["amount"], || json!(claim.amount));
     said.note(&mut values, "close_on", &["close_on"], || json!(claim.close_on));
-    Ok(values)
+    values
 }
 
 impl App {
     /// The account that a system speaks of, and whether it is new. One that was not known is matched with those that
     /// other systems brought.
-    pub(super) async fn account(
+    pub(super) fn account(
         &self,
-        tx: &Tx,
+        page: &Page<'_>,
         speaker: &Speaker,
         (known, claim): (Option<&Identity>, &AccountClaim),
-    ) -> Result<Observed, AppError> {
+    ) -> Observed {
         let linked = known.and_then(|identity| identity.record_id.parse::<AccountId>().ok());
         // A customer that the hub itself made at billing carries our id, and may be heard of before its making is noted.
-        let mut found = match linked.or(claim.account) {
-            Some(id) => standing(tx, id).await?,
-            None => None,
-        };
+        let mut found = linked.or(claim.account).and_then(|id| page.standing(id)).cloned();
         let mut candidates = Vec::new();
         if found.is_none() && linked.is_none() {
-            (found, candidates) = matching::find(tx, speaker, claim).await?;
-            if let Some(matched) = &found {
-                found = standing(tx, matched.id).await?;
-            }
+            let matched;
+            (matched, candidates) = matching::find(page, speaker, claim);
+            found = matched.and_then(|matched| page.standing(matched)).cloned();
         }
-        let now = tx.now();
+        let now = page.now;
         let is_new = found.is_none();
         let account = found.unwrap_or_else(|| AccountRecord {
-            id: tx.new_id(),
+            id: page.tx.new_id(),
             name: String::new(),
             domain: None,
             billing_email: None,
@@ -298,22 +296,19 @@ impl App {
             created_at: now,
             updated_at: now,
         });
-        Ok(Observed { subject: Subject::Account(account), is_new, candidates })
+        Observed { subject: Subject::Account(account), is_new, candidates }
     }
 
     /// The opportunity that a system speaks of, and whether it is new.
-    pub(super) async fn opportunity(&self, tx: &Tx, known: Option<&Identity>) -> Result<Observed, AppError> {
-        let found = match known.and_then(|identity| identity.record_id.parse::<OpportunityId>().ok()) {
-            Some(id) => {
-                tx.lock_record(&id.to_string()).await?;
-                pipeline::opportunities_by_ids(tx, &RowScope::All, &[id]).await?.pop()
-            }
-            None => None,
+    pub(super) fn opportunity(&self, page: &Page<'_>, known: Option<&Identity>) -> Observed {
+        let found = match known.and_then(|identity| page.subject(&identity.record_id)) {
+            Some(Subject::Opportunity(opportunity)) => Some(opportunity.clone()),
+            _ => None,
         };
-        let now = tx.now();
+        let now = page.now;
         let is_new = found.is_none();
         let opportunity = found.unwrap_or_else(|| OpportunityRecord {
-            id: tx.new_id(),
+            id: page.tx.new_id(),
             account_id: None,
             name: String::new(),
             stage: None,
@@ -326,30 +321,6 @@ impl App {
             created_at: now,
             updated_at: now,
         });
-        Ok(Observed { subject: Subject::Opportunity(opportunity), is_new, candidates: Vec::new() })
+        Observed { subject: Subject::Opportunity(opportunity), is_new, candidates: Vec::new() }
     }
-}
-
-/// The account of this identifier, or the one that it was merged into. It is read as it stands when nobody else decides
-/// about it any more: two systems that speak of it at once would otherwise each forget what the other one said.
-async fn standing(tx: &Tx, mut id: AccountId) -> Result<Option<AccountRecord>, AppError> {
-    loop {
-        tx.lock_record(&id.to_string()).await?;
-        let account = pipeline::accounts_by_ids(tx, &RowScope::All, &[id]).await?.pop();
-        match account.as_ref().and_then(|account| account.merged_into) {
-            Some(into) => id = into,
-            None => return Ok(account),
-        }
-    }
-}
-
-/// The account that a remote customer of this connection is.
-pub(super) async fn account_of(
-    tx: &Tx,
-    connection: ConnectionId,
-    customer: Option<&str>,
-) -> Result<Option<AccountId>, AppError> {
-    let Some(customer) = customer else { return Ok(None) };
-    let known = identity(tx, connection, Entity::Account, customer).await?;
-    Ok(known.and_then(|identity| identity.record_id.parse().ok()))
 }

@@ -36,20 +36,47 @@ pub(crate) enum Which<'a> {
 /// As the database.
 pub(crate) async fn ask(
     tx: &Tx,
-    (entity, record_id): (Entity, &str),
+    record: (Entity, &str),
     fields: &mut Fields,
     which: Which<'_>,
 ) -> Result<(), AppError> {
-    let mut speakers: Vec<Speaker> = fields.values().flat_map(|state| state.voices.keys().cloned()).collect();
-    speakers.sort();
-    speakers.dedup();
-    let connections: Vec<ConnectionId> = speakers.iter().map(|speaker| speaker.connection).collect();
+    let speakers = fields.values().flat_map(|state| state.voices.keys());
+    let mut connections: Vec<ConnectionId> = speakers.map(|speaker| speaker.connection).collect();
+    connections.sort_unstable();
+    connections.dedup();
     let pushes: BTreeMap<ConnectionId, Pushes> =
         pushes_of(tx, &RowScope::All, &connections).await?.into_iter().collect();
     if pushes.is_empty() {
         return Ok(());
     }
     let live = Ranks::of(tx, connections.into_iter()).await?;
+    let wanted = wanted(tx, record, fields, (which, &pushes, &live));
+    request(tx, &wanted).await
+}
+
+/// A system that is to be written.
+pub(super) struct Wanted {
+    key: EffectKey,
+    connection: ConnectionId,
+    entity: Entity,
+    record_id: String,
+    intent: Intent,
+}
+
+/// The systems that are to be written, each once for all its fields, which note that they were asked.
+pub(super) fn wanted(
+    tx: &Tx,
+    (entity, record_id): (Entity, &str),
+    fields: &mut Fields,
+    (which, pushes, live): (Which<'_>, &BTreeMap<ConnectionId, Pushes>, &Ranks),
+) -> Vec<Wanted> {
+    let mut wanted = Vec::new();
+    if pushes.is_empty() {
+        return wanted;
+    }
+    let mut speakers: Vec<Speaker> = fields.values().flat_map(|state| state.voices.keys().cloned()).collect();
+    speakers.sort();
+    speakers.dedup();
     for speaker in speakers {
         let Some(allowed) = pushes.get(&speaker.connection).filter(|_| live.knows(speaker.connection)) else {
             continue;
@@ -72,19 +99,34 @@ pub(crate) async fn ask(
         if changes.is_empty() {
             continue;
         }
-        let key = EffectKey::push(tx.new_id::<crosstie_domain::ids::kind::Outbox>().uuid());
-        let intent = Intent::UpdateRecord(UpdateRecord {
+        wanted.push(Wanted {
+            key: EffectKey::push(tx.new_id::<crosstie_domain::ids::kind::Outbox>().uuid()),
+            connection: speaker.connection,
             entity,
             record_id: record_id.to_owned(),
-            remote_id: speaker.remote_id.clone(),
-            order_key: record_id.to_owned(),
-            changes,
-            expected,
+            intent: Intent::UpdateRecord(UpdateRecord {
+                entity,
+                record_id: record_id.to_owned(),
+                remote_id: speaker.remote_id.clone(),
+                order_key: record_id.to_owned(),
+                changes,
+                expected,
+            }),
         });
-        let (key, intent, connection_id) = (&key, &intent, speaker.connection);
-        tx.request_effect(EffectRequest { key, entity, record_id, connection_id, intent }).await?;
     }
-    Ok(())
+    wanted
+}
+
+/// Asks systems to be written.
+pub(super) async fn request(tx: &Tx, wanted: &[Wanted]) -> Result<(), AppError> {
+    let requests = wanted.iter().map(|Wanted { key, connection, entity, record_id, intent }| EffectRequest {
+        key,
+        entity: *entity,
+        record_id,
+        connection_id: *connection,
+        intent,
+    });
+    Ok(tx.request_effects(&requests.collect::<Vec<_>>()).await?)
 }
 
 /// Notes what was written at a system: what it says from now on, and at which version, so that its echo is known.

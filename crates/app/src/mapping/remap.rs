@@ -7,7 +7,7 @@ use crosstie_domain::{
     Refusal, UserErrorCode,
     access::{AuthContext, RowScope},
     ids::ConnectionId,
-    integration::{AssertedField, ConnectionRecord, Entity, OUR_WRITE, RemapCause, RemapRecord, RemapStatus},
+    integration::{AssertedField, Claim, ConnectionRecord, Entity, OUR_WRITE, RemapCause, RemapRecord, RemapStatus},
 };
 use crosstie_store::{
     StoreError, Tx,
@@ -21,7 +21,7 @@ use crate::{
     App, AppError, Decision,
     connections::check_reason,
     idempotency::{Request, decided},
-    ingest::{Cause, Ingested, Observation, Origin},
+    ingest::{Cause, Ingested, KnownVersion, Observation, Origin, Raw},
 };
 
 /// What is to be mapped anew.
@@ -117,9 +117,9 @@ impl App {
                 let after = job.at_remote_id.take();
                 let kept = kept_evidence(&tx, (connection.id, entity), after.as_deref(), rows).await?;
                 let mapper = force.vendors.mapper(connection.id, entity, &force.settings);
-                for evidence in &kept {
-                    let one = Row { connection: &connection, force: &force, mapper: mapper.as_ref(), evidence };
-                    let outcome = self.remap_row(&tx, one).await?;
+                let page = Rows { connection: &connection, force: &force, mapper: mapper.as_ref(), kept: &kept };
+                // On the heap: a page is too much for the stack of every way that leads here.
+                for outcome in Box::pin(self.remap_rows(&tx, page)).await? {
                     job.rows_seen += 1;
                     match outcome {
                         Outcome::Same => {}
@@ -172,63 +172,97 @@ impl App {
         Ok(job)
     }
 
-    async fn remap_row(&self, tx: &Tx, row: Row<'_>) -> Result<Outcome, AppError> {
-        let Row { connection, force, mapper, evidence } = row;
-        let identity = &evidence.identity;
-        let (Some(mapper), Some((_, raw))) = (mapper, usable(evidence)) else { return Ok(Outcome::Skipped) };
-        let Some((_, text)) = &evidence.newest else { return Ok(Outcome::Skipped) };
-        let park = async |code: &str, why: &str| {
-            let parked = ParkedRow {
-                connection_id: connection.id,
-                entity: identity.entity,
-                remote_id: identity.remote_id.clone(),
-                code: code.to_owned(),
-                message: why.to_owned(),
-                raw: text.clone(),
-                mapping_version: force.label.clone(),
-            };
-            self.park(tx, parked).await.map(|()| Outcome::Parked)
-        };
-        let (claim, fields) = match mapper(raw) {
-            Mapped::Good { remote_id, claim, fields } if remote_id == identity.remote_id => (claim, fields),
-            Mapped::Good { .. } => return Ok(Outcome::Skipped),
-            Mapped::Bad { code, why } => return Ok(park(&code, &why).await?),
-        };
+    /// Maps rows anew and takes them in as a page; returns what came of each.
+    async fn remap_rows(&self, tx: &Tx, rows: Rows<'_>) -> Result<Vec<Outcome>, AppError> {
+        let Rows { connection, force, mapper, kept } = rows;
+        let mapped: Vec<_> = kept.iter().map(|evidence| map_anew(mapper, evidence)).collect();
         let origin = Origin {
             connection: connection.id,
             run: None,
             event: None,
-            exchange: None,
             arms: &connection.arms,
             mode: connection.mode,
             cause: Cause::NewMapping,
             mapping_version: &force.label,
         };
-        let seen = Observation {
-            remote_id: &identity.remote_id,
-            remote_version: identity.remote_version.as_deref(),
-            asked_at: identity.last_seen_at,
-            claim: &claim,
-            fields: &fields,
-            raw: text,
-        };
-        match self.ingest(tx, origin, seen).await? {
-            Ingested::Taken { changed, .. } => {
-                tx.unpark_row(connection.id, identity.entity, &identity.remote_id).await?;
-                Ok(if changed { Outcome::Changed } else { Outcome::Same })
+        let mut seen = Vec::new();
+        for (evidence, mapped) in kept.iter().zip(&mapped) {
+            if let Anew::Good { claim, fields, raw } = mapped {
+                seen.push(Observation {
+                    remote_id: &evidence.identity.remote_id,
+                    remote_version: evidence.identity.remote_version.as_deref(),
+                    asked_at: evidence.identity.last_seen_at,
+                    exchange: None,
+                    known_version: KnownVersion::TakenAgain,
+                    claim,
+                    fields,
+                    raw: Raw::Text(raw),
+                });
             }
-            Ingested::Older | Ingested::AskAgain => Ok(Outcome::Skipped),
-            Ingested::Unusable { code, why } => Ok(park(code, &why).await?),
         }
+        let mut taken = self.ingest_page(tx, origin, &seen).await?.into_iter();
+        let (mut outcomes, mut applied, mut parked) = (Vec::new(), Vec::new(), Vec::new());
+        for (evidence, mapped) in kept.iter().zip(&mapped) {
+            let identity = &evidence.identity;
+            let mut park = |code: &str, why: &str| {
+                parked.push(ParkedRow {
+                    connection_id: connection.id,
+                    entity: identity.entity,
+                    remote_id: identity.remote_id.clone(),
+                    code: code.to_owned(),
+                    message: why.to_owned(),
+                    raw: evidence.newest.as_ref().map(|(_, raw)| raw.clone()).unwrap_or_default(),
+                    mapping_version: force.label.clone(),
+                });
+                Outcome::Parked
+            };
+            outcomes.push(match mapped {
+                Anew::Skipped => Outcome::Skipped,
+                Anew::Bad { code, why } => park(code, why),
+                Anew::Good { .. } => match taken.next() {
+                    Some(Ingested::Taken { changed, .. }) => {
+                        applied.push(identity.remote_id.as_str());
+                        if changed { Outcome::Changed } else { Outcome::Same }
+                    }
+                    Some(Ingested::Unusable { code, why }) => park(code, &why),
+                    Some(Ingested::Known | Ingested::Older | Ingested::AskAgain) | None => Outcome::Skipped,
+                },
+            });
+        }
+        if let Some(first) = kept.first() {
+            tx.unpark_rows((connection.id, first.identity.entity), &applied).await?;
+        }
+        self.park_all(tx, parked).await?;
+        Ok(outcomes)
     }
 }
 
-/// A row to be mapped anew.
-struct Row<'a> {
+/// Rows to be mapped anew.
+struct Rows<'a> {
     connection: &'a ConnectionRecord,
     force: &'a InForce,
     mapper: Option<&'a Mapper>,
-    evidence: &'a KeptEvidence,
+    kept: &'a [KeptEvidence],
+}
+
+/// What the present mapping makes of a row.
+enum Anew<'a> {
+    Good { claim: Box<Claim>, fields: BTreeMap<String, AssertedField>, raw: &'a str },
+    Bad { code: String, why: String },
+    Skipped,
+}
+
+fn map_anew<'a>(mapper: Option<&Mapper>, evidence: &'a KeptEvidence) -> Anew<'a> {
+    let (Some(mapper), Some((_, row)), Some((_, raw))) = (mapper, usable(evidence), &evidence.newest) else {
+        return Anew::Skipped;
+    };
+    match mapper(row) {
+        Mapped::Good { remote_id, claim, fields } if remote_id == evidence.identity.remote_id => {
+            Anew::Good { claim, fields, raw }
+        }
+        Mapped::Good { .. } => Anew::Skipped,
+        Mapped::Bad { code, why } => Anew::Bad { code, why },
+    }
 }
 
 /// The kind of record that a job is at; none when there is none left.

@@ -38,23 +38,40 @@ pub async fn remote_document(
     db: &impl Reads,
     (connection, entity, remote_id): (ConnectionId, Entity, &str),
 ) -> Result<Option<RemoteDocument>, StoreError> {
-    let sql = "SELECT * FROM remote_documents WHERE connection_id = $1 AND entity = $2 AND remote_id = $3";
-    let values = vec![connection.to_string().into(), entity.as_str().into(), remote_id.into()];
-    let Some(row) = db.connection().one::<DocumentRow>(sql, values).await? else { return Ok(None) };
-    Ok(Some(RemoteDocument {
-        id: codec::id("remote_documents.id", &row.id)?,
-        connection_id: codec::id("remote_documents.connection_id", &row.connection_id)?,
-        entity: entity_of("remote_documents.entity", &row.entity)?,
-        remote_id: row.remote_id,
-        customer: row.customer,
-        hub_id: row.hub_id,
-        number: row.number,
-        reference: row.reference,
-        title: row.title,
-        state: codec::word("remote_documents.state", row.state)?,
-        amount: codec::money_opt("remote_documents.amount", row.amount_minor, row.amount_currency.as_deref())?,
-        dated_on: codec::date_opt("remote_documents.dated_on", row.dated_on)?,
-    }))
+    Ok(remote_documents(db, (connection, entity), &[remote_id]).await?.pop())
+}
+
+/// The documents of one kind at billing that have these ids and were read.
+///
+/// # Errors
+/// As the database.
+pub async fn remote_documents(
+    db: &impl Reads,
+    (connection, entity): (ConnectionId, Entity),
+    remote_ids: &[&str],
+) -> Result<Vec<RemoteDocument>, StoreError> {
+    let sql = |marks: &str| {
+        format!("SELECT * FROM remote_documents WHERE connection_id = $1 AND entity = $2 AND remote_id IN ({marks})")
+    };
+    let first = [connection.to_string().into(), entity.as_str().into()];
+    let rows: Vec<DocumentRow> = db.connection().all_among(&first, remote_ids, sql).await?;
+    let read = |row: DocumentRow| {
+        Ok(RemoteDocument {
+            id: codec::id("remote_documents.id", &row.id)?,
+            connection_id: codec::id("remote_documents.connection_id", &row.connection_id)?,
+            entity: entity_of("remote_documents.entity", &row.entity)?,
+            remote_id: row.remote_id,
+            customer: row.customer,
+            hub_id: row.hub_id,
+            number: row.number,
+            reference: row.reference,
+            title: row.title,
+            state: codec::word("remote_documents.state", row.state)?,
+            amount: codec::money_opt("remote_documents.amount", row.amount_minor, row.amount_currency.as_deref())?,
+            dated_on: codec::date_opt("remote_documents.dated_on", row.dated_on)?,
+        })
+    };
+    rows.into_iter().map(read).collect()
 }
 
 fn entity_of(column: &'static str, text: &str) -> Result<Entity, StoreError> {
@@ -62,31 +79,35 @@ fn entity_of(column: &'static str, text: &str) -> Result<Entity, StoreError> {
 }
 
 impl Tx {
-    /// Saves what a document at billing is matched by.
+    /// Saves what documents at billing are matched by, each of them once.
     ///
     /// # Errors
     /// As the database.
-    pub async fn save_document(&self, document: &RemoteDocument) -> Result<(), StoreError> {
-        let row = vec![
-            ("id", document.id.to_string().into()),
-            ("connection_id", document.connection_id.to_string().into()),
-            ("entity", document.entity.as_str().into()),
-            ("remote_id", document.remote_id.clone().into()),
-            ("customer", document.customer.clone().into()),
-            ("hub_id", document.hub_id.clone().into()),
-            ("number", document.number.clone().into()),
-            ("reference", document.reference.clone().into()),
-            ("title", document.title.clone().into()),
-            ("match_reference", document.reference.as_deref().and_then(match_text).into()),
-            ("match_title", document.title.as_deref().and_then(match_text).into()),
-            ("state", codec::text(&document.state).into()),
-            ("amount_minor", document.amount.map(|amount| amount.minor).into()),
-            ("amount_currency", document.amount.map(|amount| amount.currency.to_string()).into()),
-            ("dated_on", document.dated_on.map(|on| on.days()).into()),
-            ("updated_at", self.now().micros().into()),
-        ];
+    pub async fn save_documents(&self, documents: &[&RemoteDocument]) -> Result<(), StoreError> {
+        let now = self.now();
+        let row = |document: &&RemoteDocument| {
+            vec![
+                ("id", document.id.to_string().into()),
+                ("connection_id", document.connection_id.to_string().into()),
+                ("entity", document.entity.as_str().into()),
+                ("remote_id", document.remote_id.clone().into()),
+                ("customer", document.customer.clone().into()),
+                ("hub_id", document.hub_id.clone().into()),
+                ("number", document.number.clone().into()),
+                ("reference", document.reference.clone().into()),
+                ("title", document.title.clone().into()),
+                ("match_reference", document.reference.as_deref().and_then(match_text).into()),
+                ("match_title", document.title.as_deref().and_then(match_text).into()),
+                ("state", codec::text(&document.state).into()),
+                ("amount_minor", document.amount.map(|amount| amount.minor).into()),
+                ("amount_currency", document.amount.map(|amount| amount.currency.to_string()).into()),
+                ("dated_on", document.dated_on.map(|on| on.days()).into()),
+                ("updated_at", now.micros().into()),
+            ]
+        };
         let key = &["connection_id", "entity", "remote_id"];
-        self.connection().save("remote_documents", key, row, "").await.map(|_| ())
+        let rows = documents.iter().map(row).collect();
+        self.connection().save_all("remote_documents", key, rows, "").await.map(|_| ())
     }
 }
 

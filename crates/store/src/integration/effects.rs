@@ -1,5 +1,7 @@
 //! The effect ledger: what was asked of other systems, and how far each has come. A key is there once.
 
+use std::collections::HashMap;
+
 use crosstie_domain::{
     Instant,
     ids::ConnectionId,
@@ -81,6 +83,23 @@ pub enum EffectOutcome {
         /// Why, for operators.
         message: String,
     },
+}
+
+#[derive(FromQueryResult)]
+struct StandingRow {
+    effect_key: String,
+    status: String,
+}
+
+/// How far effects with these keys have come, as far as they were asked for.
+///
+/// # Errors
+/// As the database.
+pub async fn effects_by_keys(db: &impl Reads, keys: &[EffectKey]) -> Result<HashMap<String, EffectStatus>, StoreError> {
+    let sql = |marks: &str| format!("SELECT effect_key, status FROM effects WHERE effect_key IN ({marks})");
+    let keys: Vec<&str> = keys.iter().map(EffectKey::as_str).collect();
+    let rows: Vec<StandingRow> = db.connection().all_among(&[], &keys, sql).await?;
+    rows.into_iter().map(|row| Ok((row.effect_key, codec::word("effects.status", row.status)?))).collect()
 }
 
 #[derive(FromQueryResult)]

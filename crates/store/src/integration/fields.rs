@@ -11,9 +11,7 @@ use crosstie_domain::{
 use sea_orm::FromQueryResult;
 use serde_json::{Value as Json, json};
 
-use crate::{
-    Expression, Listed, PageRequest, PageResult, Reads, StoreError, Tx, codec, db::marks, page, pipeline::texts,
-};
+use crate::{Expression, Listed, PageRequest, PageResult, Reads, StoreError, Tx, codec, page, pipeline::texts};
 
 /// The shared fields of one record, by their names.
 pub type Fields = BTreeMap<String, FieldState>;
@@ -34,11 +32,8 @@ pub async fn fields_of(
     _found_under: &RowScope,
     records: &[String],
 ) -> Result<Vec<(String, Fields)>, StoreError> {
-    if records.is_empty() {
-        return Ok(Vec::new());
-    }
-    let sql = format!("SELECT record_id, fields FROM record_fields WHERE record_id IN ({})", marks(1, records.len()));
-    let rows: Vec<FieldsRow> = db.connection().all(&sql, records.iter().map(|id| id.clone().into()).collect()).await?;
+    let sql = |marks: &str| format!("SELECT record_id, fields FROM record_fields WHERE record_id IN ({marks})");
+    let rows: Vec<FieldsRow> = db.connection().all_among(&[], records, sql).await?;
     rows.into_iter().map(|row| Ok((row.record_id, codec::json("record_fields.fields", &row.fields)?))).collect()
 }
 
@@ -163,11 +158,16 @@ impl Tx {
     /// # Errors
     /// [`StoreError::Unavailable`] when somebody else holds it for more than 5 seconds.
     pub async fn lock_record(&self, record: &str) -> Result<(), StoreError> {
-        if !self.connection().is_postgres() {
-            return Ok(());
-        }
-        let sql = "SELECT pg_advisory_xact_lock(hashtextextended($1, 1))";
-        self.connection().run(sql, vec![record.into()]).await.map(|_| ())
+        self.lock_records(&[record.to_owned()]).await
+    }
+
+    /// The same for several records. Who needs more than one takes all of them at once, after remote records: two who
+    /// decide about the same ones never wait for each other.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when somebody else holds one for more than 5 seconds.
+    pub async fn lock_records(&self, records: &[String]) -> Result<(), StoreError> {
+        self.connection().hold(records, 1).await
     }
 
     /// Saves what is agreed on of a record, and what each system says of it.
@@ -175,13 +175,25 @@ impl Tx {
     /// # Errors
     /// As the database.
     pub async fn save_fields(&self, entity: Entity, record: &str, fields: &Fields) -> Result<(), StoreError> {
-        let row = vec![
-            ("record_id", record.into()),
-            ("entity", entity.as_str().into()),
-            ("fields", codec::json_text(fields).replace("\\u0000", "\\ufffd").into()),
-            ("updated_at", self.now().micros().into()),
-        ];
-        self.connection().save("record_fields", &["record_id"], row, "").await.map(|_| ())
+        self.save_fields_of(&[(entity, record, fields)]).await
+    }
+
+    /// The same for several records, each of them once.
+    ///
+    /// # Errors
+    /// As the database.
+    pub async fn save_fields_of(&self, records: &[(Entity, &str, &Fields)]) -> Result<(), StoreError> {
+        let now = self.now();
+        let row = |(entity, record, fields): &(Entity, &str, &Fields)| {
+            vec![
+                ("record_id", (*record).into()),
+                ("entity", entity.as_str().into()),
+                ("fields", codec::json_text(fields).replace("\\u0000", "\\ufffd").into()),
+                ("updated_at", now.micros().into()),
+            ]
+        };
+        let rows = records.iter().map(row).collect();
+        self.connection().save_all("record_fields", &["record_id"], rows, "").await.map(|_| ())
     }
 
     /// Forgets what was agreed on of a record that one system alone knows again.
@@ -198,23 +210,33 @@ impl Tx {
     /// # Errors
     /// [`StoreError::Conflict`].
     pub async fn save_conflict(&self, conflict: &ConflictRecord) -> Result<(), StoreError> {
+        self.save_conflicts(&[(conflict, 1)]).await
+    }
+
+    /// The same for several conflicts, each so many versions on from the one that was read.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when somebody else changed any of them.
+    pub async fn save_conflicts(&self, conflicts: &[(&ConflictRecord, i32)]) -> Result<(), StoreError> {
         let json = |value: &Json| codec::json_text(value);
-        let row = vec![
-            ("id", conflict.id.to_string().into()),
-            ("entity", conflict.entity.as_str().into()),
-            ("record_id", conflict.record_id.clone().into()),
-            ("field", conflict.field.clone().into()),
-            ("reason", codec::text(&conflict.reason).into()),
-            ("status", codec::text(&conflict.status).into()),
-            ("agreed", json(&conflict.agreed).into()),
-            ("voices", codec::json_text(&conflict.voices).into()),
-            ("resolution", conflict.resolution.as_ref().map(json).into()),
-            ("note", conflict.note.clone().into()),
-            ("closed_by", conflict.closed_by.clone().into()),
-            ("version", conflict.version.into()),
-            ("opened_at", conflict.opened_at.micros().into()),
-            ("closed_at", conflict.closed_at.map(Instant::micros).into()),
-        ];
-        self.save_versioned("conflicts", row).await
+        let row = |conflict: &ConflictRecord| {
+            vec![
+                ("id", conflict.id.to_string().into()),
+                ("entity", conflict.entity.as_str().into()),
+                ("record_id", conflict.record_id.clone().into()),
+                ("field", conflict.field.clone().into()),
+                ("reason", codec::text(&conflict.reason).into()),
+                ("status", codec::text(&conflict.status).into()),
+                ("agreed", json(&conflict.agreed).into()),
+                ("voices", codec::json_text(&conflict.voices).into()),
+                ("resolution", conflict.resolution.as_ref().map(json).into()),
+                ("note", conflict.note.clone().into()),
+                ("closed_by", conflict.closed_by.clone().into()),
+                ("version", conflict.version.into()),
+                ("opened_at", conflict.opened_at.micros().into()),
+                ("closed_at", conflict.closed_at.map(Instant::micros).into()),
+            ]
+        };
+        self.save_versions("conflicts", conflicts.iter().map(|(conflict, steps)| (row(conflict), *steps))).await
     }
 }

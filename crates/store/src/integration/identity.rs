@@ -8,7 +8,7 @@ use crosstie_domain::{
 };
 use sea_orm::FromQueryResult;
 
-use crate::{Reads, StoreError, Tx, codec, db::marks};
+use crate::{Reads, StoreError, Tx, codec};
 
 /// A link between a record of the hub and a record of another system.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +71,23 @@ pub async fn identity(
     db.connection().one::<IdentityRow>(sql, values).await?.map(Identity::try_from).transpose()
 }
 
+/// The records of the hub that these remote records of one kind are, as far as they are known.
+///
+/// # Errors
+/// As the database.
+pub async fn identities_at(
+    db: &impl Reads,
+    (connection, entity): (ConnectionId, Entity),
+    remote_ids: &[&str],
+) -> Result<Vec<Identity>, StoreError> {
+    let sql = |marks: &str| {
+        format!("SELECT * FROM identities WHERE connection_id = $1 AND entity = $2 AND remote_id IN ({marks})")
+    };
+    let first = [connection.to_string().into(), entity.as_str().into()];
+    let rows: Vec<IdentityRow> = db.connection().all_among(&first, remote_ids, sql).await?;
+    rows.into_iter().map(Identity::try_from).collect()
+}
+
 /// Where else these records are known. Their identifiers were found under a scope, which must show everything or own
 /// them; the caller names it, so that it was thought of.
 ///
@@ -81,15 +98,10 @@ pub async fn identities_of(
     _found_under: &RowScope,
     records: &[String],
 ) -> Result<Vec<Identity>, StoreError> {
-    if records.is_empty() {
-        return Ok(Vec::new());
-    }
-    let sql = format!(
-        "SELECT * FROM identities WHERE record_id IN ({}) ORDER BY connection_id, remote_id",
-        marks(1, records.len())
-    );
-    let rows: Vec<IdentityRow> =
-        db.connection().all(&sql, records.iter().map(|id| id.clone().into()).collect()).await?;
+    let sql = |marks: &str| {
+        format!("SELECT * FROM identities WHERE record_id IN ({marks}) ORDER BY connection_id, remote_id")
+    };
+    let rows: Vec<IdentityRow> = db.connection().all_among(&[], records, sql).await?;
     rows.into_iter().map(Identity::try_from).collect()
 }
 
@@ -105,12 +117,17 @@ impl Tx {
         entity: Entity,
         remote_id: &str,
     ) -> Result<(), StoreError> {
-        if !self.connection().is_postgres() {
-            return Ok(());
-        }
-        let sql = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
-        let key = format!("{connection}:{}:{remote_id}", entity.as_str());
-        self.connection().run(sql, vec![key.into()]).await.map(|_| ())
+        self.lock_identities(connection, &[(entity, remote_id)]).await
+    }
+
+    /// The same for several remote records of a connection. Who needs more than one takes all of them at once, before
+    /// records: two who bring the same ones never wait for each other.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when somebody else holds one for more than 5 seconds.
+    pub async fn lock_identities(&self, connection: ConnectionId, remote: &[(Entity, &str)]) -> Result<(), StoreError> {
+        let key = |(entity, remote_id): &(Entity, &str)| format!("{connection}:{}:{remote_id}", entity.as_str());
+        self.connection().hold(&remote.iter().map(key).collect::<Vec<_>>(), 0).await
     }
 
     /// Links a remote record to a record of the hub, or notes that it was seen again.
@@ -118,20 +135,32 @@ impl Tx {
     /// # Errors
     /// [`StoreError::Conflict`] when the remote record is linked to another one.
     pub async fn save_identity(&self, identity: &Identity) -> Result<(), StoreError> {
-        let sql = "INSERT INTO identities (connection_id, entity, remote_id, record_id, state, remote_version, \
-                   first_seen_at, last_seen_at) VALUES ($1, $2, $3, $4, $7, $5, $6, $6) \
-                   ON CONFLICT (connection_id, entity, remote_id) DO UPDATE SET \
-                   remote_version = excluded.remote_version, last_seen_at = excluded.last_seen_at \
-                   WHERE identities.record_id = excluded.record_id";
-        let values = vec![
-            identity.connection_id.to_string().into(),
-            identity.entity.as_str().into(),
-            identity.remote_id.clone().into(),
-            identity.record_id.clone().into(),
-            identity.remote_version.clone().into(),
-            identity.last_seen_at.micros().into(),
-            codec::text(&identity.state).into(),
-        ];
-        if self.connection().run(sql, values).await? == 0 { Err(StoreError::Conflict) } else { Ok(()) }
+        self.save_identities(&[identity]).await
+    }
+
+    /// The same for several remote records, each of them once.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when any of them is linked to another record.
+    pub async fn save_identities(&self, identities: &[&Identity]) -> Result<(), StoreError> {
+        let row = |identity: &&Identity| {
+            vec![
+                ("connection_id", identity.connection_id.to_string().into()),
+                ("entity", identity.entity.as_str().into()),
+                ("remote_id", identity.remote_id.clone().into()),
+                ("record_id", identity.record_id.clone().into()),
+                ("state", codec::text(&identity.state).into()),
+                ("remote_version", identity.remote_version.clone().into()),
+                ("first_seen_at", identity.last_seen_at.micros().into()),
+                ("last_seen_at", identity.last_seen_at.micros().into()),
+            ]
+        };
+        let seen_again = " ON CONFLICT (connection_id, entity, remote_id) DO UPDATE SET \
+                          remote_version = excluded.remote_version, last_seen_at = excluded.last_seen_at \
+                          WHERE identities.record_id = excluded.record_id";
+        let wanted = u64::try_from(identities.len()).unwrap_or(u64::MAX);
+        let rows = identities.iter().map(row).collect();
+        let touched = self.connection().insert("identities", rows, seen_again).await?;
+        if touched < wanted { Err(StoreError::Conflict) } else { Ok(()) }
     }
 }

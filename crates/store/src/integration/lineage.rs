@@ -57,17 +57,14 @@ pub async fn assertions_of(
     _found_under: &RowScope,
     records: &[String],
 ) -> Result<Vec<Assertion>, StoreError> {
-    if records.is_empty() {
-        return Ok(Vec::new());
-    }
-    let sql = format!(
-        "SELECT * FROM (SELECT assertions.*, ROW_NUMBER() OVER (PARTITION BY record_id, connection_id, remote_id \
-         ORDER BY observed_at DESC, id DESC) AS place FROM assertions WHERE record_id IN ({})) AS numbered \
-         WHERE place = 1 ORDER BY observed_at DESC, id DESC",
-        marks(1, records.len())
-    );
-    let rows: Vec<AssertionRow> =
-        db.connection().all(&sql, records.iter().map(|id| id.clone().into()).collect()).await?;
+    let sql = |marks: &str| {
+        format!(
+            "SELECT * FROM (SELECT assertions.*, ROW_NUMBER() OVER (PARTITION BY record_id, connection_id, remote_id \
+             ORDER BY observed_at DESC, id DESC) AS place FROM assertions WHERE record_id IN ({marks})) AS numbered \
+             WHERE place = 1 ORDER BY observed_at DESC, id DESC"
+        )
+    };
+    let rows: Vec<AssertionRow> = db.connection().all_among(&[], records, sql).await?;
     rows.into_iter().map(Assertion::try_from).collect()
 }
 
@@ -109,6 +106,45 @@ pub async fn latest_assertion(
                ORDER BY observed_at DESC, id DESC LIMIT 1";
     let values = vec![record.into(), connection.to_string().into(), remote_id.into()];
     db.connection().one::<AssertionRow>(sql, values).await?.map(Assertion::try_from).transpose()
+}
+
+/// What a system last said of these remote records, each as the record of the hub that comes first with it.
+///
+/// # Errors
+/// As the database.
+pub async fn latest_assertions(
+    db: &impl Reads,
+    connection: ConnectionId,
+    pairs: &[(String, &str)],
+) -> Result<Vec<Assertion>, StoreError> {
+    let mut found = Vec::new();
+    for chunk in pairs.chunks(8_192) {
+        let mut values = vec![connection.to_string().into()];
+        let mut rows = Vec::new();
+        let mut row = |record: &str, remote_id: &str| {
+            values.extend([record.into(), remote_id.into()]);
+            rows.push(format!("(${}, ${})", values.len() - 1, values.len()));
+        };
+        for (record, remote_id) in chunk {
+            row(record, remote_id);
+        }
+        // As in other queries about many: few different lengths. Nothing is known under no name.
+        for _ in chunk.len()..chunk.len().next_power_of_two() {
+            row("", "");
+        }
+        let sql = format!(
+            "WITH said (record_id, remote_id) AS (VALUES {}) SELECT a.* FROM said JOIN assertions a \
+             ON a.record_id = said.record_id AND a.id = (SELECT b.id FROM assertions b \
+             WHERE b.record_id = said.record_id AND b.connection_id = $1 AND b.remote_id = said.remote_id \
+             ORDER BY b.observed_at DESC, b.id DESC LIMIT 1)",
+            rows.join(", ")
+        );
+        let rows: Vec<AssertionRow> = db.connection().all(&sql, values).await?;
+        for row in rows {
+            found.push(row.try_into()?);
+        }
+    }
+    Ok(found)
 }
 
 /// An assertion with what it is verified by.
@@ -209,32 +245,43 @@ impl Tx {
     /// # Errors
     /// As the database.
     pub async fn append_assertion(&self, assertion: &Assertion, raw: &str) -> Result<(), StoreError> {
-        let raw = raw.replace('\0', "\u{fffd}");
-        let salt = [(); 2].map(|()| self.new_id::<kind::Assertion>().uuid().simple().to_string()).concat();
-        let seal = Seal::new(salt);
-        let row = vec![
-            ("said_sha256", seal.hash(assertion, &raw).into()),
-            ("seal", codec::json_text(&seal).into()),
-            ("id", assertion.id.to_string().into()),
-            ("entity", assertion.entity.as_str().into()),
-            ("record_id", assertion.record_id.clone().into()),
-            ("connection_id", assertion.connection_id.to_string().into()),
-            ("remote_id", assertion.remote_id.clone().into()),
-            ("remote_version", assertion.remote_version.clone().into()),
-            ("run_id", assertion.run_id.map(|id| id.to_string()).into()),
-            ("inbound_event_id", assertion.inbound_event_id.map(|id| id.to_string()).into()),
-            ("exchange_id", assertion.exchange_id.map(|id| id.to_string()).into()),
-            ("correction_id", assertion.correction_id.map(|id| id.to_string()).into()),
-            ("mapping_version", assertion.mapping_version.clone().into()),
-            ("observed_at", assertion.observed_at.micros().into()),
-            ("fields", codec::text(&assertion.fields).into()),
-        ];
-        let evidence = vec![
-            ("assertion_id", assertion.id.to_string().into()),
-            ("observed_at", assertion.observed_at.micros().into()),
-            ("raw", raw.into()),
-        ];
-        self.connection().insert("assertions", vec![row], "").await?;
-        self.connection().insert("evidence", vec![evidence], "").await.map(|_| ())
+        self.append_assertions(&[(assertion, raw)]).await
+    }
+
+    /// The same for several assertions, each under a seal of its own.
+    ///
+    /// # Errors
+    /// As the database.
+    pub async fn append_assertions(&self, said: &[(&Assertion, &str)]) -> Result<(), StoreError> {
+        let (mut assertions, mut evidence) = (Vec::with_capacity(said.len()), Vec::with_capacity(said.len()));
+        for (assertion, raw) in said {
+            let raw = raw.replace('\0', "\u{fffd}");
+            let salt = [(); 2].map(|()| self.new_id::<kind::Assertion>().uuid().simple().to_string()).concat();
+            let seal = Seal::new(salt);
+            assertions.push(vec![
+                ("said_sha256", seal.hash(assertion, &raw).into()),
+                ("seal", codec::json_text(&seal).into()),
+                ("id", assertion.id.to_string().into()),
+                ("entity", assertion.entity.as_str().into()),
+                ("record_id", assertion.record_id.clone().into()),
+                ("connection_id", assertion.connection_id.to_string().into()),
+                ("remote_id", assertion.remote_id.clone().into()),
+                ("remote_version", assertion.remote_version.clone().into()),
+                ("run_id", assertion.run_id.map(|id| id.to_string()).into()),
+                ("inbound_event_id", assertion.inbound_event_id.map(|id| id.to_string()).into()),
+                ("exchange_id", assertion.exchange_id.map(|id| id.to_string()).into()),
+                ("correction_id", assertion.correction_id.map(|id| id.to_string()).into()),
+                ("mapping_version", assertion.mapping_version.clone().into()),
+                ("observed_at", assertion.observed_at.micros().into()),
+                ("fields", codec::text(&assertion.fields).into()),
+            ]);
+            evidence.push(vec![
+                ("assertion_id", assertion.id.to_string().into()),
+                ("observed_at", assertion.observed_at.micros().into()),
+                ("raw", raw.into()),
+            ]);
+        }
+        self.connection().insert("assertions", assertions, "").await?;
+        self.connection().insert("evidence", evidence, "").await.map(|_| ())
     }
 }

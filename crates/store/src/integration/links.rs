@@ -17,37 +17,94 @@ use crate::{Listed, Reads, StoreError, Tx, codec, db::marks, pipeline::AccountRo
 /// Accounts with something in common that are looked at, at most, for each kind of key.
 const LOOKED_AT: i64 = 20;
 
-/// Accounts that share a name, a domain or an e-mail address with these keys.
+/// A text that accounts are looked up by.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MatchKey {
+    /// The name as it is compared.
+    Name(String),
+    /// The internet domain.
+    Domain(String),
+    /// The e-mail address.
+    Email(String),
+}
+
+impl MatchKey {
+    /// What accounts are looked up by that may be the one of these keys.
+    pub fn wanted(keys: &MatchKeys) -> impl Iterator<Item = Self> {
+        let domains = [keys.domain.as_deref(), keys.email_domain()].into_iter().flatten();
+        let domains: Vec<_> = domains.map(|domain| Self::Domain(domain.to_owned())).collect();
+        let (name, email) = (keys.name.clone().map(Self::Name), keys.email.clone().map(Self::Email));
+        name.into_iter().chain(domains).chain(email)
+    }
+
+    /// What an account is found by.
+    pub fn of(account: &AccountRecord) -> impl Iterator<Item = Self> {
+        let short = |text: &String| text.chars().take(200).collect::<String>().to_lowercase();
+        let name = match_name(&account.name).map(Self::Name);
+        let domain = account.domain.as_ref().map(|domain| Self::Domain(short(domain)));
+        let email = account.billing_email.as_ref().map(|email| Self::Email(short(email)));
+        [name, domain, email].into_iter().flatten()
+    }
+}
+
+#[derive(FromQueryResult)]
+struct AlikeRow {
+    looked_for: String,
+}
+
+struct Alike(AlikeRow, AccountRow);
+
+impl FromQueryResult for Alike {
+    fn from_query_result(row: &sea_orm::QueryResult, prefix: &str) -> Result<Self, sea_orm::DbErr> {
+        Ok(Self(FromQueryResult::from_query_result(row, prefix)?, FromQueryResult::from_query_result(row, prefix)?))
+    }
+}
+
+/// Accounts that are found by these keys, at most [`LOOKED_AT`] for each, beside the key.
 ///
 /// # Errors
 /// As the database.
-pub async fn accounts_alike(tx: &Tx, keys: &MatchKeys) -> Result<Vec<AccountRecord>, StoreError> {
-    let domains: Vec<&str> = [keys.domain.as_deref(), keys.email_domain()].into_iter().flatten().collect();
-    let mut parts = Vec::new();
-    let mut values: Vec<sea_orm::Value> = Vec::new();
-    let mut part = |condition: &str, value: &str| {
-        values.push(value.into());
-        parts.push(format!(
-            "SELECT * FROM (SELECT * FROM accounts WHERE merged_into IS NULL AND {condition} = ${} LIMIT {LOOKED_AT}) \
-             AS part_{}",
-            values.len(),
-            values.len()
-        ));
-    };
-    if let Some(name) = &keys.name {
-        part("match_name", name);
+pub async fn accounts_alike(tx: &Tx, keys: &[MatchKey]) -> Result<Vec<(MatchKey, AccountRecord)>, StoreError> {
+    let (mut names, mut domains, mut emails) = (Vec::new(), Vec::new(), Vec::new());
+    for key in keys {
+        match key {
+            MatchKey::Name(text) => names.push(text.as_str()),
+            MatchKey::Domain(text) => domains.push(text.as_str()),
+            MatchKey::Email(text) => emails.push(text.as_str()),
+        }
     }
-    for domain in domains {
-        part("lower(substr(domain, 1, 200))", domain);
+    // Only where it is said that there is a value SQLite uses the indexes of those that have one.
+    let by: [(_, fn(String) -> MatchKey, _); 3] = [
+        (names, MatchKey::Name, "b.match_name"),
+        (domains, MatchKey::Domain, "b.domain IS NOT NULL AND lower(substr(b.domain, 1, 200))"),
+        (emails, MatchKey::Email, "b.billing_email IS NOT NULL AND lower(substr(b.billing_email, 1, 200))"),
+    ];
+    let mut found = Vec::new();
+    for (texts, key, column) in by {
+        let first = |what: &str| {
+            format!(
+                "SELECT {what} FROM accounts b WHERE b.merged_into IS NULL AND {column} = keys.looked_for \
+                 LIMIT {LOOKED_AT}"
+            )
+        };
+        let sql = |marks: &str| {
+            let values: Vec<String> = marks.split(", ").map(|mark| format!("({mark})")).collect();
+            let joined = match tx.connection().is_postgres() {
+                true => format!("JOIN LATERAL ({}) AS a ON TRUE", first("b.*")),
+                false => format!("JOIN accounts a ON a.id IN ({})", first("b.id")),
+            };
+            let values = values.join(", ");
+            format!(
+                "WITH all_keys (looked_for) AS (VALUES {values}), keys AS (SELECT DISTINCT looked_for FROM all_keys) \
+                 SELECT keys.looked_for, a.* FROM keys {joined}"
+            )
+        };
+        let rows: Vec<Alike> = tx.connection().all_among(&[], &texts, sql).await?;
+        for Alike(AlikeRow { looked_for }, account) in rows {
+            found.push((key(looked_for), AccountRecord::record(account)?));
+        }
     }
-    if let Some(email) = &keys.email {
-        part("lower(substr(billing_email, 1, 200))", email);
-    }
-    if parts.is_empty() {
-        return Ok(Vec::new());
-    }
-    let rows: Vec<AccountRow> = tx.connection().all(&parts.join(" UNION "), values).await?;
-    rows.into_iter().map(AccountRecord::record).collect()
+    Ok(found)
 }
 
 #[derive(FromQueryResult)]

@@ -58,9 +58,9 @@ pub use deliveries::{
     webhook_deliveries, webhook_deliveries_by_ids,
 };
 pub use differences::{DifferenceColumn, connection_differences};
-pub use documents::{AdoptionCandidateColumn, adoption_candidates, remote_document};
+pub use documents::{AdoptionCandidateColumn, adoption_candidates, remote_document, remote_documents};
 pub use drift::{DriftColumn, drawn_at_random, drift_reports, drift_reports_by_ids, last_compared};
-pub use effects::{ClaimedEffect, EffectOutcome};
+pub use effects::{ClaimedEffect, EffectOutcome, effects_by_keys};
 pub use erasures::{
     ErasureColumn, ErasureKey, erased_by, erased_values, erasure_key, erasures, erasures_by_ids, open_erasures,
 };
@@ -69,13 +69,15 @@ pub use exchanges::{ExchangeColumn, exchanges, exchanges_by_ids, exchanges_writt
 pub use facts::{ConnectionFacts, QueueFacts, ReadingFacts, connection_facts};
 pub use fields::{ConflictColumn, Fields, conflicts, conflicts_by_ids, fields_of};
 pub use freshness::freshness_of;
-pub use identity::{Identity, identities_of, identity};
+pub use identity::{Identity, identities_at, identities_of, identity};
 pub use inbox::{Acknowledged, ArrivedDelivery, ArrivedEvent, InboxWriter};
 pub use leases::Lease;
 pub use ledger::{EffectColumn, effects, effects_by_ids};
-pub use lineage::{SealedAssertion, assertion_history, assertions_of, latest_assertion, sealed_after, sealed_by_ids};
+pub use lineage::{
+    SealedAssertion, assertion_history, assertions_of, latest_assertion, latest_assertions, sealed_after, sealed_by_ids,
+};
 pub(crate) use links::match_name;
-pub use links::{Child, accounts_alike, identity_events_of, match_candidates};
+pub use links::{Child, MatchKey, accounts_alike, identity_events_of, match_candidates};
 pub use mappings::{ConnectionState, KeptMapping, connection_state, connection_states, mapping_at, mappings};
 pub use modes::{ModeChange, count_waiting_effects, mode_changes, waiting_effects};
 pub use outbox::{PlacedChange, changes_after, first_position, last_position};

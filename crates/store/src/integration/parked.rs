@@ -1,5 +1,7 @@
 //! Rows of other systems that could not be applied: each waits by itself, with its reason.
 
+use std::collections::HashSet;
+
 use crosstie_domain::{
     access::RowScope,
     ids::{ConnectionId, CorrectionId, ParkedId, kind},
@@ -9,7 +11,9 @@ use sea_orm::FromQueryResult;
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
-use crate::{Expression, Listed, PageRequest, PageResult, Reads, StoreError, Tx, codec, page, pipeline::texts};
+use crate::{
+    Expression, Listed, PageRequest, PageResult, Reads, StoreError, Tx, codec, db::Columns, page, pipeline::texts,
+};
 
 /// What parked rows are filtered and ordered by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -144,26 +148,50 @@ impl Tx {
     /// # Errors
     /// As the database.
     pub async fn park_row(&self, parked: &ParkedRow) -> Result<(), StoreError> {
-        let sql = "INSERT INTO parked_rows (id, connection_id, entity, remote_id, code, message, raw, mapping_version, \
-                   attempts, first_seen_at, last_seen_at) VALUES ($9, $1, $2, $3, $4, $5, $6, $7, 1, $8, $8) \
-                   ON CONFLICT (connection_id, entity, remote_id) DO UPDATE SET code = excluded.code, \
+        self.park_rows(std::slice::from_ref(parked)).await
+    }
+
+    /// The same for several rows, in their order.
+    ///
+    /// # Errors
+    /// As the database.
+    pub async fn park_rows(&self, parked: &[ParkedRow]) -> Result<(), StoreError> {
+        let again = " ON CONFLICT (connection_id, entity, remote_id) DO UPDATE SET code = excluded.code, \
                    message = excluded.message, raw = excluded.raw, mapping_version = excluded.mapping_version, \
                    attempts = parked_rows.attempts + 1, last_seen_at = excluded.last_seen_at, \
                    version = parked_rows.version + CASE WHEN parked_rows.raw = excluded.raw THEN 0 ELSE 1 END, \
                    correction_id = CASE WHEN parked_rows.raw = excluded.raw THEN parked_rows.correction_id END";
         let clean = |text: &str| text.replace('\0', "\u{fffd}");
-        let values = vec![
-            parked.connection_id.to_string().into(),
-            parked.entity.as_str().into(),
-            clean(&parked.remote_id).into(),
-            parked.code.clone().into(),
-            clean(&parked.message).into(),
-            clean(&parked.raw).into(),
-            parked.mapping_version.clone().into(),
-            self.now().micros().into(),
-            self.new_id::<kind::Parked>().to_string().into(),
-        ];
-        self.connection().run(sql, values).await.map(|_| ())
+        let now = self.now();
+        // One statement changes a row once: what failed twice is noted in another one.
+        let mut rounds: Vec<(HashSet<(ConnectionId, Entity, String)>, Vec<Columns>)> = Vec::new();
+        for row in parked {
+            let key = (row.connection_id, row.entity, clean(&row.remote_id));
+            let columns = vec![
+                ("id", self.new_id::<kind::Parked>().to_string().into()),
+                ("connection_id", row.connection_id.to_string().into()),
+                ("entity", row.entity.as_str().into()),
+                ("remote_id", key.2.clone().into()),
+                ("code", row.code.clone().into()),
+                ("message", clean(&row.message).into()),
+                ("raw", clean(&row.raw).into()),
+                ("mapping_version", row.mapping_version.clone().into()),
+                ("attempts", 1.into()),
+                ("first_seen_at", now.micros().into()),
+                ("last_seen_at", now.micros().into()),
+            ];
+            match rounds.iter_mut().find(|(keys, _)| !keys.contains(&key)) {
+                Some((keys, rows)) => {
+                    keys.insert(key);
+                    rows.push(columns);
+                }
+                None => rounds.push((HashSet::from([key]), vec![columns])),
+            }
+        }
+        for (_, rows) in rounds {
+            self.connection().insert("parked_rows", rows, again).await?;
+        }
+        Ok(())
     }
 
     /// Replaces a row that waits by what a person corrected.
@@ -191,8 +219,22 @@ impl Tx {
         entity: Entity,
         remote_id: &str,
     ) -> Result<bool, StoreError> {
-        let sql = "DELETE FROM parked_rows WHERE connection_id = $1 AND entity = $2 AND remote_id = $3";
-        let values = vec![connection.to_string().into(), entity.as_str().into(), remote_id.into()];
-        Ok(self.connection().run(sql, values).await? > 0)
+        Ok(self.unpark_rows((connection, entity), &[remote_id]).await? > 0)
+    }
+
+    /// The same for several rows of one kind. Returns how many did wait.
+    ///
+    /// # Errors
+    /// As the database.
+    pub async fn unpark_rows(
+        &self,
+        (connection, entity): (ConnectionId, Entity),
+        remote_ids: &[&str],
+    ) -> Result<u64, StoreError> {
+        let sql = |marks: &str| {
+            format!("DELETE FROM parked_rows WHERE connection_id = $1 AND entity = $2 AND remote_id IN ({marks})")
+        };
+        let first = [connection.to_string().into(), entity.as_str().into()];
+        self.connection().run_among(&first, remote_ids, sql).await
     }
 }
