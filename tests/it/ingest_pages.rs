@@ -344,7 +344,7 @@ async fn two_who_bring_the_same_records_in_opposite_order_both_come_through() {
             };
             let (there, back, elsewhere) = (page(false), page(true), page(true));
             let say = KnownVersion::TakenAgain;
-            let (one, again, other) =
+            let (first, second, third) =
                 tokio::join!(one.say_page(&there, say), one.say_page(&back, say), other.say_page(&elsewhere, say));
             for taken in [first, second, third] {
                 assert_eq!(taken.expect("nobody waits for ever").len(), ids.len(), "round {round}");
