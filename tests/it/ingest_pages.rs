@@ -194,6 +194,9 @@ enum Told {
 /// Tells a story from the beginning; what came of each row, and what is kept in the end.
 async fn tell(database: &Database, systems: &[System], story: &[Batch], told: Told) -> (Vec<String>, Vec<String>) {
     database.empty(&TABLES).await;
+    // Every telling begins at the same moment.
+    let begin: Instant = "2026-11-23T10:00:00Z".parse().expect("an instant");
+    database.clock.advance(begin.ms_since(database.clock.now()));
     let own = Own::new(systems[2].store(), systems[2].connection).await;
     let mut results = Vec::new();
     for batch in story {
@@ -258,7 +261,8 @@ async fn pages_of_any_cut_come_to_the_same_as_row_by_row() {
 
 /// So many customers, or deals of them.
 fn many<'a>(ids: &'a [String], asked_at: Instant, version: Option<&'a str>, entity: Entity) -> Vec<Said<'a>> {
-    let said = |(number, id): (usize, &'a String)| {
+    let said = |id: &'a String| {
+        let number: usize = id[1..].parse().expect("an id has a number");
         let (name, n) = (Some(format!("Number {number}")), number % 20);
         let (claim, fields) = match entity {
             Entity::Account => {
@@ -279,7 +283,7 @@ fn many<'a>(ids: &'a [String], asked_at: Instant, version: Option<&'a str>, enti
         };
         Said { remote_id: id, version, asked_at, claim, fields }
     };
-    ids.iter().enumerate().map(said).collect()
+    ids.iter().map(said).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, FromQueryResult, JsonValue, Statement};
+use sea_orm::{DatabaseConnection, FromQueryResult, JsonValue, Statement};
 
 use crate::support::Database;
 

@@ -108,7 +108,7 @@ impl<'a> Page<'a> {
         let mut aims = Aims::default();
         for seen in rows {
             let linked = self.link(seen.claim.entity(), seen.remote_id).map(|link| link.record_id.clone());
-            let record = linked.or_else(|| seen.claim.hub_id());
+            let record = linked.or_else(|| own_id(seen.claim));
             let Some(record) = record else { continue };
             match seen.claim {
                 Claim::Account(_) => aims.accounts.extend(record.parse::<AccountId>().ok()),
@@ -282,6 +282,16 @@ impl<'a> Page<'a> {
             self.remember_said(Arc::new(assertion));
         }
         Ok(())
+    }
+}
+
+/// The record of the hub that a claim names by the hub's own id.
+fn own_id(claim: &Claim) -> Option<String> {
+    match claim {
+        Claim::Account(claim) => claim.account.map(|id| id.to_string()),
+        Claim::Opportunity(_) => None,
+        Claim::Invoice(claim) => claim.invoice.map(|id| id.to_string()),
+        Claim::ServiceOrder(claim) => claim.order.map(|id| id.to_string()),
     }
 }
 
