@@ -45,9 +45,10 @@ impl Process {
         shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("the binary starts")
     }
 
-    /// Waits until it says that it takes work.
-    pub(crate) async fn ready(&self, http: &dyn Transport) {
+    /// Waits until it says that it takes work. One that ends meanwhile says why in its log.
+    pub(crate) async fn ready(&mut self, http: &dyn Transport) {
         wait_for("the hub is ready", async || {
+            assert!(self.still_runs(), "it ended while it started: {}", self.log());
             let request =
                 HttpRequest { method: Method::Get, url: format!("{}/readyz", self.url), headers: vec![], body: vec![] };
             match http.send(request).await {

@@ -1,6 +1,6 @@
 //! What item codes stand for in Tryton: product, revenue account and taxes of lines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use crosstie_sdk::{
     Fault, ItemMapping, Settings, WriteRequest,
@@ -113,8 +113,8 @@ fn listed<T: ToString>(all: &[T]) -> String {
 pub(crate) async fn of(rest: &Rest<'_>, request: &WriteRequest) -> Result<Items, Fault> {
     let mut items = Items::new();
     for (_, code) in request.intent.lines() {
-        if !items.contains_key(&code.cloned()) {
-            items.insert(code.cloned(), resolve(rest, code, &request.intent).await?);
+        if let Entry::Vacant(place) = items.entry(code.cloned()) {
+            place.insert(resolve(rest, code, &request.intent).await?);
         }
     }
     Ok(items)

@@ -571,14 +571,16 @@ mod tests {
     #[test]
     fn a_row_was_brought_by_the_latest_answer_that_names_it() {
         let work = Work::of(Cause::default());
-        assert_eq!(work.brought("7"), None);
+        assert_eq!(work.brought(&["7"]), [None]);
         let page = id("xch_00000000000000000000000001");
         let one = id("xch_00000000000000000000000002");
         work.remember(page, &Arc::new(br#"[{"id":7},{"id":8,"customer":9}]"#.to_vec()));
         work.remember(one, &Arc::new(br#"{"id":9}"#.to_vec()));
-        assert_eq!(work.brought("7"), Some(page));
-        assert_eq!(work.brought("9"), Some(one), "it was read after it was referred to");
-        assert_eq!(work.brought("no such"), Some(one), "the latest, when none names it");
+        for (remote_id, brought) in [("7", page), ("9", one), ("no such", one)] {
+            assert_eq!(work.brought(&[remote_id]), [Some(brought)], "{remote_id}");
+        }
+        // Read after it was referred to; and the latest, when none names it.
+        assert_eq!(work.brought(&["7", "9", "no such"]), [Some(page), Some(one), Some(one)]);
     }
 
     #[test]
@@ -589,7 +591,7 @@ mod tests {
         for _ in 0..4 {
             work.remember(id("xch_00000000000000000000000002"), &Arc::new(vec![b' '; REMEMBERED_BYTES / 3]));
         }
-        assert_ne!(work.brought("a"), Some(first));
+        assert_ne!(work.brought(&["a"]), [Some(first)]);
         let answers = work.answers.lock().expect("nobody panicked");
         assert!(answers.bytes <= REMEMBERED_BYTES);
     }

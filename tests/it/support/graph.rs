@@ -25,7 +25,8 @@ use crosstie_graphql::gateway::{Envelope, Gateway};
 use crosstie_store::{
     Condition, Direction, EffectRequest, PageRequest, Span, Store,
     integration::{
-        ArrivedDelivery, ArrivedEvent, EffectOutcome, InboxWriter, ParkedColumn, ParkedRow, open_alerts, parked_rows,
+        ArrivedDelivery, ArrivedEvent, ClaimedEffect, EffectOutcome, InboxWriter, ParkedColumn, ParkedRow, open_alerts,
+        parked_rows,
     },
 };
 use futures::StreamExt;
@@ -206,12 +207,22 @@ async fn save_effect(
     let (entity, record_id) = (Entity::ServiceOrder, record_id.as_str());
     let request = EffectRequest { key: &key, entity, record_id, connection_id, intent: &intent };
     tx.request_effect(request).await.expect("it is asked for");
+    // Done before anybody can see it: a hub that runs on this database would take it first.
+    let done = EffectOutcome::Done { remote_id: "prod_ours".to_owned() };
+    let claimed = ClaimedEffect {
+        key,
+        connection_id,
+        record_id: sold.order.to_string(),
+        intent,
+        outcome_unknown: false,
+        attempts: 0,
+        first_sent_at: None,
+        fence: 0,
+    };
+    tx.effect_ended(&claimed, &done).await.expect("it is done");
     tx.commit().await.expect("it commits");
-    let claimed = store.claim_effect(1_000).await.expect("asked").expect("it is due");
     let effect = effects(store).await.pop().expect("it is there").id.to_string();
     let tx = store.begin().await.expect("a transaction begins");
-    let done = EffectOutcome::Done { remote_id: "prod_ours".to_owned() };
-    tx.effect_ended(&claimed, &done).await.expect("it is done");
     let found_out = ("{\"status\":\"UNCERTAIN\"}", "{\"happened\":true}");
     tx.append_correction(&effect, found_out, (Principal::System, None)).await.expect("it is written down");
     let job = ReplayJobRecord {

@@ -60,6 +60,9 @@ impl FromQueryResult for Alike {
     }
 }
 
+/// What is looked for, what key it is, and where it stands.
+type Looked<'a> = (Vec<&'a str>, fn(String) -> MatchKey, &'static str);
+
 /// Accounts that are found by these keys, at most [`LOOKED_AT`] for each, beside the key.
 ///
 /// # Errors
@@ -74,7 +77,7 @@ pub async fn accounts_alike(tx: &Tx, keys: &[MatchKey]) -> Result<Vec<(MatchKey,
         }
     }
     // Only where it is said that there is a value SQLite uses the indexes of those that have one.
-    let by: [(_, fn(String) -> MatchKey, _); 3] = [
+    let by: [Looked<'_>; 3] = [
         (names, MatchKey::Name, "b.match_name"),
         (domains, MatchKey::Domain, "b.domain IS NOT NULL AND lower(substr(b.domain, 1, 200))"),
         (emails, MatchKey::Email, "b.billing_email IS NOT NULL AND lower(substr(b.billing_email, 1, 200))"),

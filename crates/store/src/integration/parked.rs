@@ -164,7 +164,7 @@ impl Tx {
         let clean = |text: &str| text.replace('\0', "\u{fffd}");
         let now = self.now();
         // One statement changes a row once: what failed twice is noted in another one.
-        let mut rounds: Vec<(HashSet<(ConnectionId, Entity, String)>, Vec<Columns>)> = Vec::new();
+        let mut rounds: Vec<(HashSet<_>, Vec<Columns>)> = Vec::new();
         for row in parked {
             let key = (row.connection_id, row.entity, clean(&row.remote_id));
             let columns = vec![
