@@ -177,7 +177,7 @@ impl Row {
         let members = fields.as_object_mut().expect("an object");
         members.remove("entity");
         // What is not there is held empty, or not spoken of.
-        members.retain(|_, value| !value.is_null() || self.more % 2 == 0);
+        members.retain(|_, value| !value.is_null() || self.more.is_multiple_of(2));
         let asked_at = if self.late { now.plus_ms(-500) } else { now };
         let said = Said { remote_id: "", version: versions[usize::from(self.version)], asked_at, claim, fields };
         (format!("{prefix}{}", self.remote), said)
