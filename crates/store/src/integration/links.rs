@@ -63,7 +63,7 @@ impl FromQueryResult for Alike {
 /// What is looked for, what key it is, and where it stands.
 type Looked<'a> = (Vec<&'a str>, fn(String) -> MatchKey, &'static str);
 
-/// Accounts that are found by these keys, at most [`LOOKED_AT`] for each, beside the key.
+/// Accounts that are found by these keys, a few for each, beside the key.
 ///
 /// # Errors
 /// As the database.
