@@ -13,6 +13,7 @@ mod m0013_replay;
 mod m0014_pressure;
 mod m0015_erasure;
 mod m0016_adoption;
+mod m0019_custom_fields;
 mod sql;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -38,6 +39,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0014_pressure::Migration),
             Box::new(m0015_erasure::Migration),
             Box::new(m0016_adoption::Migration),
+            Box::new(m0019_custom_fields::Migration),
         ]
     }
 }

@@ -12,8 +12,8 @@ mod wire;
 mod writer;
 
 use crosstie_sdk::{
-    AnyReader, AuthMode, Connector, Deletes, Descriptor, Fault, Inbound, Net, Order, RateBudget, ReadEntity, Settings,
-    SettingsError, WhoAmI, WriteEntity, WriteSafety, Writer,
+    AnyReader, AuthMode, Connector, CustomFields, CustomFieldsError, Deletes, Descriptor, Fault, Inbound, Net, Order,
+    RateBudget, ReadEntity, Settings, SettingsError, WhoAmI, WriteEntity, WriteSafety, Writer,
     domain::integration::{Arm, Entity, IntentKind},
 };
 use serde::Deserialize;
@@ -80,10 +80,13 @@ static DESCRIPTOR: Descriptor = Descriptor {
     ],
 };
 
-/// Stripe needs no settings; whoever gives one has misspelled something.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StripeSettings {}
+/// What a connection to Stripe can be told.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct StripeSettings {
+    /// Entries of customers' metadata that are read as fields of the customer's own.
+    custom_fields: CustomFields,
+}
 
 #[async_trait::async_trait]
 impl Connector for Stripe {
@@ -92,11 +95,22 @@ impl Connector for Stripe {
     }
 
     fn check_settings(&self, settings: &Settings) -> Result<(), SettingsError> {
-        settings.read::<StripeSettings>().map(|StripeSettings {}| ())
+        self.custom_fields(settings).map_err(|error| SettingsError(error.to_string()))?;
+        settings.read::<StripeSettings>().map(|_| ())
     }
 
     fn settings_schema(&self) -> Value {
-        json!({ "type": "object", "additionalProperties": false, "properties": {} })
+        json!({
+            "type": "object",
+            "additionalProperties": false,
+            "properties": { "custom_fields": CustomFields::schema(&[Entity::Account]) }
+        })
+    }
+
+    fn custom_fields(&self, settings: &Settings) -> Result<CustomFields, CustomFieldsError> {
+        let fits = |property: &str| property.len() <= 40 && !property.contains(['[', ']']);
+        let told = "a property is a key of the metadata: at most 40 characters, no square brackets";
+        CustomFields::of(settings, &[Entity::Account])?.with_properties(fits, told)
     }
 
     async fn probe(&self, net: &Net) -> Result<WhoAmI, Fault> {

@@ -53,7 +53,7 @@ pub use ingest::{Cause, Ingested, Observation, Origin, fields::Values, pipeline:
 pub use lineage::LineageVerified;
 pub use mapping::{
     ConnectionMapping, FieldDifference, Mapped, Mapper, MappingPreview, PreviewMapping, RemapHistory, RevertMapping,
-    RowDifference, RowOutcome, SaveMapping, VendorSettings, Vendors,
+    RowDifference, RowOutcome, SaveMapping, SettingProblem, UnaskedField, VendorSettings, Vendors,
 };
 pub use pauses::{ChangePause, PauseChange};
 pub use refresh::{Refresh, RefreshStep, Refreshed, new_slice};

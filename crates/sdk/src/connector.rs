@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::{AnyReader, Descriptor, Fault, Inbound, Net, Writer};
+use crate::{AnyReader, CustomFields, CustomFieldsError, Descriptor, Fault, Inbound, Net, Writer};
 
 /// Translates one vendor to and from the hub's records. Stateless: one value serves every connection to the vendor.
 ///
@@ -23,6 +23,15 @@ pub trait Connector: Send + Sync {
     /// An object of which nothing more is said, unless a connector says it.
     fn settings_schema(&self) -> Value {
         json!({ "type": "object" })
+    }
+
+    /// The customer's own fields that the settings name, for a connector that reads any. [`CustomFields::of`] finds them;
+    /// what else the vendor asks of a property is checked here.
+    ///
+    /// # Errors
+    /// The setting that is wrong, by its path.
+    fn custom_fields(&self, _settings: &Settings) -> Result<CustomFields, CustomFieldsError> {
+        Ok(CustomFields::default())
     }
 
     /// Asks the vendor who the connection signs in as. The cheapest call that needs a valid credential.

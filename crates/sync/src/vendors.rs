@@ -1,11 +1,14 @@
 //! The connectors behind the configured connections, as the use cases may ask them.
 
-use crosstie_app::{Mapped, Mapper, VendorSettings, Vendors};
+use std::sync::Arc;
+
+use crosstie_app::{Mapped, Mapper, SettingProblem, VendorSettings, Vendors};
 use crosstie_domain::{
+    custom::CustomFieldDefinition,
     ids::ConnectionId,
     integration::{EffectSafety, Entity, IntentKind},
 };
-use crosstie_sdk::{Fault, MappedRow, Settings, WriteSafety};
+use crosstie_sdk::{CustomFieldsError, Fault, MappedRow, Settings, WriteSafety};
 use serde_json::Value;
 
 use crate::{Connections, apply::reader};
@@ -27,6 +30,21 @@ impl Vendors for Connections {
     fn check(&self, connection: ConnectionId, settings: &Value) -> Result<(), String> {
         let Some(connection) = self.get(connection) else { return Err("the connection is not configured".to_owned()) };
         connection.connector.check_settings(&Settings::new(settings.clone())).map_err(|error| error.to_string())
+    }
+
+    fn custom_fields(
+        &self,
+        connection: ConnectionId,
+        settings: &Value,
+    ) -> Result<Vec<CustomFieldDefinition>, SettingProblem> {
+        let Some(connection) = self.get(connection) else { return Ok(Vec::new()) };
+        let found = connection.connector.custom_fields(&Settings::new(settings.clone()));
+        let problem = |CustomFieldsError { path, code, why }| SettingProblem { path, code, message: why };
+        found.map(|fields| fields.definitions()).map_err(problem)
+    }
+
+    fn custom_fields_in_force(&self) -> Vec<(ConnectionId, Arc<[CustomFieldDefinition]>)> {
+        self.all().into_iter().map(|connection| (connection.record.id, connection.live.custom_fields())).collect()
     }
 
     fn safety(&self, connection: ConnectionId, intent: IntentKind, entity: Entity) -> Option<EffectSafety> {

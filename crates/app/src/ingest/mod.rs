@@ -2,6 +2,7 @@
 //! transaction that the caller commits with its cursor or inbox state.
 
 mod billing;
+pub(crate) mod custom;
 mod documents;
 pub(crate) mod fields;
 mod matching;
@@ -15,6 +16,7 @@ use crosstie_domain::{
     Instant,
     access::Principal,
     billing::InvoiceStatus,
+    custom::custom_name,
     ids::{AssertionId, ConnectionId, CorrectionId, ExchangeId, InboundEventId, SyncRunId},
     integration::{
         Arm, AssertedField, Assertion, Claim, ConnectionMode, Entity, LinkState, MatchCandidate, authority::Speaker,
@@ -201,6 +203,7 @@ impl App {
             at: moment(seen.remote_version).filter(|at| *at <= tx.now()).unwrap_or(tx.now()),
             assertion,
             said,
+            custom: seen.fields.keys().map(String::as_str).filter(|name| custom_name(name).is_some()).collect(),
         };
         let decided = self.decide(tx, origin, spoken).await?;
         let changed = subject.show(&decided) || is_new;

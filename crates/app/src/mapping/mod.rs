@@ -1,6 +1,7 @@
 //! Mapping as data: what a connection's settings are at run time, what another mapping would change, and history mapped
 //! anew. Connectors are reached through [`Vendors`], so that nothing here knows one.
 
+mod custom;
 mod preview;
 mod remap;
 
@@ -12,6 +13,7 @@ use std::{
 use crosstie_domain::{
     Refusal, UserErrorCode,
     access::{AuthContext, RowScope},
+    custom::CustomFieldDefinition,
     ids::ConnectionId,
     integration::{
         AssertedField, Claim, ConnectionRecord, EffectSafety, Entity, IntentKind, RemapCause, mapping_label,
@@ -26,6 +28,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub use self::{
+    custom::{SettingProblem, UnaskedField},
     preview::{FieldDifference, MappingPreview, PreviewMapping, RowDifference, RowOutcome},
     remap::RemapHistory,
 };
@@ -87,6 +90,19 @@ pub trait Vendors: Send + Sync {
     /// # Errors
     /// What is wrong, in words.
     fn check(&self, connection: ConnectionId, settings: &Value) -> Result<(), String>;
+
+    /// The customer's own fields that such settings name.
+    ///
+    /// # Errors
+    /// The setting that is wrong, by its path.
+    fn custom_fields(
+        &self,
+        connection: ConnectionId,
+        settings: &Value,
+    ) -> Result<Vec<CustomFieldDefinition>, SettingProblem>;
+
+    /// The customer's own fields of all connections by the settings that are in force, by the names of the connections.
+    fn custom_fields_in_force(&self) -> Vec<(ConnectionId, Arc<[CustomFieldDefinition]>)>;
 
     /// What makes an intent for this kind of record happen once; none when the connection is not configured, or does
     /// not write it.
@@ -312,6 +328,9 @@ impl App {
         let known = self.vendors().and_then(|vendors| Some((vendors.settings(connection)?, vendors)));
         let Some((vendor, vendors)) = known else { return Err(vec![no_connection()]) };
         let settings = merge_patch(vendor.configured, document);
+        if let Err(refusal) = custom::check(&*vendors, connection, (proposed, &settings)) {
+            return Err(vec![refusal]);
+        }
         match vendors.check(connection, &settings) {
             Ok(()) => Ok(settings),
             Err(why) => refuse(UserErrorCode::Invalid, why),

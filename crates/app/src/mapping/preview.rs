@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crosstie_domain::{
     Refusal, UserErrorCode,
     access::RowScope,
+    custom::CustomFieldDefinition,
     ids::ConnectionId,
     integration::{AssertedField, Entity, ParkedRowRecord},
 };
@@ -15,7 +16,11 @@ use crosstie_store::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Mapped, Proposed, Vendors, remap::usable};
+use super::{
+    Mapped, Proposed, Vendors,
+    custom::{UnaskedField, check, note_unasked},
+    remap::usable,
+};
 use crate::{App, AppError, Decision};
 
 /// Rows that one look maps at most.
@@ -53,6 +58,9 @@ pub struct MappingPreview {
     pub rows_unparked: i32,
     /// Rows of which nothing is kept that could be mapped.
     pub rows_skipped: i32,
+    /// Custom fields of which rows do not tell, since they were read before the property was asked for: only reading
+    /// them again brings it.
+    pub unasked: Vec<UnaskedField>,
     /// The rows that would become something else, in the order of the vendor's ids.
     pub differences: Vec<RowDifference>,
     /// Where the next look goes on; none when everything was looked at.
@@ -119,7 +127,8 @@ impl App {
                 None => return Ok(Err(vec![super::no_connection()])),
             },
         };
-        let settings = match self.check_mapping(connection_id, Proposed { field: "mapping", document: &document }) {
+        let proposed = Proposed { field: "mapping", document: &document };
+        let settings = match self.check_mapping(connection_id, proposed) {
             Ok(settings) => settings,
             Err(refusals) => return Ok(Err(refusals)),
         };
@@ -132,8 +141,12 @@ impl App {
         let all = vendors.settings(connection_id).map(|vendor| vendor.entities).unwrap_or_default();
         let entities: Vec<Entity> = all.into_iter().filter(|one| entity.is_none_or(|entity| entity == *one)).collect();
         let Some(first) = entities.first().copied() else { return Ok(Ok(MappingPreview::default())) };
-        let mut look =
-            Look { app: self, connection_id, settings, vendors: &*vendors, found: MappingPreview::default() };
+        let told = match check(&*vendors, connection_id, (proposed, &settings)) {
+            Ok(told) => told,
+            Err(refusal) => return Ok(Err(vec![refusal])),
+        };
+        let found = MappingPreview::default();
+        let mut look = Look { app: self, connection_id, settings, told, vendors: &*vendors, found };
         let mut place = place.flatten().unwrap_or(Place::Records(first, String::new()));
         loop {
             let next = match &place {
@@ -160,6 +173,8 @@ struct Look<'a> {
     app: &'a App,
     connection_id: ConnectionId,
     settings: Value,
+    /// The custom fields that the settings name.
+    told: Vec<CustomFieldDefinition>,
     vendors: &'a dyn Vendors,
     found: MappingPreview,
 }
@@ -191,6 +206,7 @@ impl Look<'_> {
     fn compare(&mut self, evidence: &KeptEvidence, before: &BTreeMap<String, AssertedField>, mapped: Mapped) {
         let (outcome, why, fields) = match mapped {
             Mapped::Good { fields: mut now, claim, .. } => {
+                note_unasked(&mut self.found.unasked, (evidence.identity.entity, &self.told), &now);
                 // Lineage keeps what the claim says.
                 let claim = serde_json::to_value(&*claim).unwrap_or_default();
                 for (name, field) in &mut now {

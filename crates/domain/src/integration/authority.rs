@@ -4,13 +4,16 @@
 //! now, and what it said when it was last in agreement. A voice that moves on from the base is followed; a voice that
 //! moves on from something older did not know of the base, and then both sides have changed: a conflict.
 
-use std::collections::BTreeMap;
+mod custom;
+
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Arm, Entity};
 use crate::{
+    custom::{CUSTOM_ENTITIES, EVERY_CUSTOM_FIELD, custom_name},
     ids::{AssertionId, ConflictId, ConnectionId},
     time::Instant,
 };
@@ -64,8 +67,8 @@ pub enum OnConflict {
 pub struct FieldRule {
     /// The kind of record.
     pub entity: Entity,
-    /// The field, as systems speak of it.
-    pub field: &'static str,
+    /// The field, as systems speak of it; `custom.*` stands for every custom field that has no rule of its own.
+    pub field: Cow<'static, str>,
     /// Whether it is an amount of money: conflicts about it are always held.
     pub is_money: bool,
     /// Who has the say.
@@ -128,11 +131,11 @@ pub enum RuleError {
 
 impl Default for FieldRules {
     /// The CRM has the say over opportunities, billing over invoices; of an account the CRM is asked first and billing
-    /// where the CRM says nothing.
+    /// where the CRM says nothing. Custom fields are as the others of their kind of record.
     fn default() -> Self {
         let rule = |&(entity, field, is_money): &(Entity, &'static str, bool)| FieldRule {
             entity,
-            field,
+            field: Cow::Borrowed(field),
             is_money,
             authority: match entity {
                 Entity::Account => Authority::Preferred { order: vec![Arm::Crm, Arm::Billing] },
@@ -141,7 +144,8 @@ impl Default for FieldRules {
             },
             on_conflict: if is_money { OnConflict::Held } else { OnConflict::Newest },
         };
-        Self(SHARED_FIELDS.iter().map(rule).collect())
+        let custom = CUSTOM_ENTITIES.map(|entity| (entity, EVERY_CUSTOM_FIELD, false));
+        Self(SHARED_FIELDS.iter().chain(&custom).map(rule).collect())
     }
 }
 
@@ -153,10 +157,11 @@ impl FieldRules {
 
     /// The rule of a field, when it is one that systems share.
     pub fn of(&self, entity: Entity, field: &str) -> Option<&FieldRule> {
-        self.0.iter().find(|rule| rule.entity == entity && rule.field == field)
+        let named = |name: &str| self.0.iter().find(|rule| rule.entity == entity && rule.field == name);
+        named(field).or_else(|| custom_name(field).and_then(|_| named(EVERY_CUSTOM_FIELD)))
     }
 
-    /// Changes the rule of a field.
+    /// Changes the rule of a field: of one custom field, such as `custom.region`, or of all of them, `custom.*`.
     ///
     /// # Errors
     /// [`RuleError`].
@@ -167,6 +172,7 @@ impl FieldRules {
         on_conflict: Option<OnConflict>,
     ) -> Result<(), RuleError> {
         let named = || (entity, field.to_owned());
+        self.give_its_own(entity, field);
         let Some(rule) = self.0.iter_mut().find(|rule| rule.entity == entity && rule.field == field) else {
             let (entity, field) = named();
             return Err(RuleError::NoSuchField { entity, field });

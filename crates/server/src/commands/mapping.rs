@@ -3,7 +3,9 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Subcommand;
-use crosstie_app::{App, MappingPreview, PreviewMapping, RemapHistory, RevertMapping, RowOutcome, SaveMapping};
+use crosstie_app::{
+    App, MappingPreview, PreviewMapping, RemapHistory, RevertMapping, RowOutcome, SaveMapping, UnaskedField,
+};
 use crosstie_domain::{access::AuthContext, ids::ConnectionId, integration::Entity};
 use crosstie_store::integration::remap;
 use crosstie_sync::Engine;
@@ -103,7 +105,7 @@ pub(super) async fn run(command: MappingCommand) -> Result<ExitCode, CommandErro
         MappingCommand::Preview { config, connection, file, entity } => {
             let document = read(&file)?;
             let Opened { app, id, .. } = find(&config, &connection).await?;
-            preview(&app, id, (Some(document), entity)).await?;
+            preview(&app, (id, &connection), (Some(document), entity)).await?;
         }
         MappingCommand::Save { config, connection, file, expected_version, reason } => {
             let document = read(&file)?;
@@ -112,6 +114,7 @@ pub(super) async fn run(command: MappingCommand) -> Result<ExitCode, CommandErro
             let saved = app.save_mapping(&AuthContext::system(), input).await?;
             let saved = saved.map_err(|refusals| refused(&refusals))?;
             println!("{connection}: mapping version {}", saved.version);
+            tell_what_is_missing(&app, (connection_id, &connection)).await?;
         }
         MappingCommand::Revert { config, connection, to, expected_version, reason } => {
             let Opened { app, id: connection_id, .. } = find(&config, &connection).await?;
@@ -120,6 +123,7 @@ pub(super) async fn run(command: MappingCommand) -> Result<ExitCode, CommandErro
             let saved = app.revert_mapping(&AuthContext::system(), input).await?;
             let saved = saved.map_err(|refusals| refused(&refusals))?;
             println!("{connection}: mapping version {}, as version {to} was", saved.version);
+            tell_what_is_missing(&app, (connection_id, &connection)).await?;
         }
         MappingCommand::History { config, connection } => {
             let Opened { app, id, .. } = find(&config, &connection).await?;
@@ -135,7 +139,7 @@ pub(super) async fn run(command: MappingCommand) -> Result<ExitCode, CommandErro
         MappingCommand::Remap { config, connection, entity, dry_run, reason } => {
             let opened = find(&config, &connection).await?;
             if dry_run {
-                preview(&opened.app, opened.id, (None, entity)).await?;
+                preview(&opened.app, (opened.id, &connection), (None, entity)).await?;
             } else {
                 remap_now(opened, entity, reason).await?;
             }
@@ -166,7 +170,7 @@ fn read(file: &PathBuf) -> Result<Value, CommandError> {
 /// Looks at everything, look by look.
 async fn preview(
     app: &App,
-    connection_id: ConnectionId,
+    (connection_id, connection): (ConnectionId, &str),
     (document, entity): (Option<Value>, Option<Entity>),
 ) -> Result<(), CommandError> {
     let mut sum = MappingPreview::default();
@@ -191,16 +195,50 @@ async fn preview(
         sum.rows_parked += found.rows_parked;
         sum.rows_unparked += found.rows_unparked;
         sum.rows_skipped += found.rows_skipped;
+        for field in found.unasked {
+            match sum.unasked.iter_mut().find(|known| (known.entity, &known.name) == (field.entity, &field.name)) {
+                Some(known) => known.rows += field.rows,
+                None => sum.unasked.push(field),
+            }
+        }
         after = found.end;
         if after.is_none() {
             break;
         }
+    }
+    for field in &sum.unasked {
+        println!("{}", missing(field, connection));
     }
     println!(
         "{} row(s): {} would change, {} would park, {} would be mapped, {} without evidence",
         sum.rows_seen, sum.rows_changed, sum.rows_parked, sum.rows_unparked, sum.rows_skipped
     );
     Ok(())
+}
+
+/// Of a mapping that was saved: the custom fields that mapping history anew does not bring.
+async fn tell_what_is_missing(app: &App, (connection_id, name): (ConnectionId, &str)) -> Result<(), CommandError> {
+    let Some(known) = app.connection_mapping(connection_id).await? else { return Ok(()) };
+    let custom = known.effective.and_then(|settings| settings.get("custom_fields").cloned()).unwrap_or_default();
+    let kinds = custom.as_object().into_iter().flatten().filter_map(|(kind, _)| Entity::parse(kind));
+    for entity in kinds {
+        // One look is enough to know whether rows lack a property.
+        let input = PreviewMapping { connection_id, document: None, entity: Some(entity), after: None };
+        let found = app.preview_mapping(input).await?.map_err(|refusals| refused(&refusals))?;
+        for field in &found.unasked {
+            println!("{}", missing(field, name));
+        }
+    }
+    Ok(())
+}
+
+fn missing(field: &UnaskedField, connection: &str) -> String {
+    let UnaskedField { entity, name, property, rows } = field;
+    let entity = entity.as_str();
+    format!(
+        "{entity} custom.{name}: {rows} row(s) do not hold {property:?}, which was not asked for when they were read; to \
+         read them again: crosstie refresh start {connection} --entity {entity} --yes"
+    )
 }
 
 async fn remap_now(opened: Opened, entity: Option<Entity>, reason: Option<String>) -> Result<(), CommandError> {
