@@ -13,7 +13,6 @@ use crosstie_store::{
     billing::{self, InvoiceColumn, ServiceOrderColumn, invoice_lines, invoices_of_orders},
     contracts::sows_by_ids,
     delivery::milestones_by_ids,
-    integration::connections_by_ids,
     pipeline::accounts_by_ids,
 };
 
@@ -92,15 +91,7 @@ impl ServiceOrder {
 
     /// The billing system that has it.
     async fn connection(&self, ctx: &Context<'_>) -> Result<Option<ConnectedSystem>> {
-        let found = access(ctx, ConnectedSystem::PERMISSION)?;
-        let connection = self.0.one(
-            "connection",
-            |order| Some(order.connection_id),
-            |ids| async move {
-                Ok(keyed(connections_by_ids(found.store, found.rows, &ids).await?, |connection| connection.id))
-            },
-        );
-        Ok(connection.await?.map(ConnectedSystem))
+        ConnectedSystem::of(ctx, &self.0, |order| Some(order.connection_id)).await
     }
 
     /// The invoices that bill it, in the order of their identifiers.
@@ -216,15 +207,7 @@ impl Invoice {
 
     /// The billing system that keeps it.
     async fn connection(&self, ctx: &Context<'_>) -> Result<Option<ConnectedSystem>> {
-        let found = access(ctx, ConnectedSystem::PERMISSION)?;
-        let connection = self.0.one(
-            "connection",
-            |invoice| Some(invoice.connection_id),
-            |ids| async move {
-                Ok(keyed(connections_by_ids(found.store, found.rows, &ids).await?, |connection| connection.id))
-            },
-        );
-        Ok(connection.await?.map(ConnectedSystem))
+        ConnectedSystem::of(ctx, &self.0, |invoice| Some(invoice.connection_id)).await
     }
 
     /// Its lines, in their order.

@@ -13,7 +13,6 @@ use crosstie_store::{
     billing::service_orders_of,
     contracts::{self, SowColumn},
     delivery::milestones_of,
-    integration::connections_by_ids,
     pipeline::{accounts_by_ids, opportunities_by_ids},
 };
 
@@ -99,15 +98,7 @@ impl Sow {
 
     /// The system that it is ordered and billed through; frozen at signature.
     async fn billing_connection(&self, ctx: &Context<'_>) -> Result<Option<ConnectedSystem>> {
-        let found = access(ctx, ConnectedSystem::PERMISSION)?;
-        let connection = self.0.one(
-            "billingConnection",
-            |sow| Some(sow.billing_connection_id),
-            |ids| async move {
-                Ok(keyed(connections_by_ids(found.store, found.rows, &ids).await?, |connection| connection.id))
-            },
-        );
-        Ok(connection.await?.map(ConnectedSystem))
+        ConnectedSystem::of(ctx, &self.0, |sow| Some(sow.billing_connection_id)).await
     }
 
     /// Its milestones, in the order of its lines.

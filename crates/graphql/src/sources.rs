@@ -6,13 +6,12 @@ use crosstie_domain::{
     access::{Permission, Sensitivity},
     integration::{AssertedField, Assertion, Entity},
 };
-use crosstie_store::integration::{assertions_of, connections_by_ids};
+use crosstie_store::integration::assertions_of;
 
 use crate::{
     access::{access, financial, sensitivity},
     edge::{Item, keyed},
     integration::ConnectedSystem,
-    listing::Node as _,
 };
 
 /// What one system said of a record.
@@ -45,15 +44,7 @@ pub(crate) async fn sources<R>(
 impl SourceClaim {
     /// The system that said so.
     async fn connection(&self, ctx: &Context<'_>) -> Result<Option<ConnectedSystem>> {
-        let found = access(ctx, ConnectedSystem::PERMISSION)?;
-        let connection = self.0.one(
-            "connection",
-            |claim| Some(claim.connection_id),
-            |ids| async move {
-                Ok(keyed(connections_by_ids(found.store, found.rows, &ids).await?, |connection| connection.id))
-            },
-        );
-        Ok(connection.await?.map(ConnectedSystem))
+        ConnectedSystem::of(ctx, &self.0, |claim| Some(claim.connection_id)).await
     }
 
     /// The record's id at that system.

@@ -81,8 +81,8 @@ impl Redactor {
         Self { configured, known: RwLock::new(Known { learned: VecDeque::new(), windows }) }
     }
 
-    /// Remembers the secrets that these headers carry and that these bodies give out, so that they are known where
-    /// they stand without a name.
+    /// Remembers the secrets that these headers carry and that these bodies, a request's and its answer's, give out, so
+    /// that they are known where they stand without a name.
     pub fn learn(&self, headers: &[(String, String)], bodies: [&[u8]; 2]) {
         let mut found = Vec::new();
         for (_, value) in headers.iter().filter(|(name, _)| bare(name) == "authorization") {
@@ -95,12 +95,13 @@ impl Redactor {
                 found.push(password.to_owned());
             }
         }
+        let [request, _] = bodies;
+        if contains(request, b"grant_type=") {
+            let proofs = serde_urlencoded::from_bytes::<Vec<(String, String)>>(request).unwrap_or_default();
+            let proofs = proofs.into_iter().filter(|(name, _)| PROOFS.contains(&bare(name).as_str()));
+            found.extend(proofs.map(|(_, value)| value));
+        }
         for body in bodies {
-            if contains(body, b"grant_type=") {
-                let proofs = serde_urlencoded::from_bytes::<Vec<(String, String)>>(body).unwrap_or_default();
-                let proofs = proofs.into_iter().filter(|(name, _)| PROOFS.contains(&bare(name).as_str()));
-                found.extend(proofs.map(|(_, value)| value));
-            }
             // Few bodies name a token at all.
             if contains(body, b"token") || contains(body, b"secret") || contains(body, b"assertion") {
                 let text = String::from_utf8_lossy(body);

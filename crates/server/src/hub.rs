@@ -154,22 +154,6 @@ impl Hub {
     }
 }
 
-/// How often housekeeping is tried at a start. Each try waits for locks for some seconds; all of them together wait for
-/// longer than PostgreSQL keeps a transaction in which nothing happens.
-const HOUSEKEEPING_TRIES: u32 = 4;
-
-/// Keeps house before the first row of this month is written. Another process that stands still in the midst of a
-/// transaction may be in the way at first.
-async fn keep_house(store: &Store) -> Result<(), StoreError> {
-    for _ in 1..HOUSEKEEPING_TRIES {
-        match store.keep_house().await {
-            Err(StoreError::Unavailable(_)) => {}
-            kept => return kept,
-        }
-    }
-    store.keep_house().await
-}
-
 /// Opens the database, with the master keys.
 ///
 /// # Errors
@@ -182,7 +166,8 @@ pub async fn open_app(config: &Config) -> Result<App, StartError> {
         return Err(StartError::Behind(missing));
     }
     let store = Store::open(url, Arc::new(SystemClock::default())).await?;
-    keep_house(&store).await?;
+    // Before the first row of this month is written.
+    store.keep_house().await?;
     let app = App::new(store).with_keyring(keyring).with_rules(config.rules()?);
     Ok(app.with_egress_rules(config.webhooks.into()))
 }

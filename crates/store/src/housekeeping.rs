@@ -137,17 +137,16 @@ impl Store {
 
     async fn make_month(&self, (table, moment): (&str, &str), ahead: i32) -> Result<(), StoreError> {
         let Some((name, from, until)) = month(self.now(), ahead) else { return Ok(()) };
+        let month = format!("{table}_{name}");
+        // Mostly it is there. Who only looks waits for nobody: a process that stands still may hold the lock for long.
+        if is_there(self, &month).await? {
+            return Ok(());
+        }
         // Two processes may start at once: the lock lets the second find what the first made.
         let tx = self.begin().await?;
         let db = tx.connection();
         db.run("SELECT pg_advisory_xact_lock(7236451)", vec![]).await?;
-        #[derive(FromQueryResult)]
-        struct Known {
-            is_there: bool,
-        }
-        let month = format!("{table}_{name}");
-        let known = "SELECT to_regclass($1) IS NOT NULL AS is_there";
-        if db.one::<Known>(known, vec![month.clone().into()]).await?.is_some_and(|known| known.is_there) {
+        if is_there(&tx, &month).await? {
             return Ok(());
         }
         // What was written before its month was made lies among the rest and moves over.
@@ -163,6 +162,17 @@ impl Store {
         }
         tx.commit().await
     }
+}
+
+/// Whether PostgreSQL has a table of this name.
+async fn is_there(db: &impl Reads, table: &str) -> Result<bool, StoreError> {
+    #[derive(FromQueryResult)]
+    struct Known {
+        is_there: bool,
+    }
+    let sql = "SELECT to_regclass($1) IS NOT NULL AS is_there";
+    let known: Option<Known> = db.connection().one(sql, vec![table.into()]).await?;
+    Ok(known.is_some_and(|known| known.is_there))
 }
 
 /// The partitions of this and the coming months, by their names.

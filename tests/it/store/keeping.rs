@@ -14,7 +14,7 @@ use crosstie_store::{
         parked_rows, parked_rows_by_ids, sync_runs,
     },
 };
-use sea_orm::{ConnectionTrait, Statement};
+use sea_orm::{ConnectionTrait, Statement, TransactionTrait};
 
 use super::{ask, claim, claim_effect, delivery, done, end, place_order, publish};
 use crate::support::{Database, account, connection, on_each_database, sell};
@@ -332,6 +332,23 @@ async fn what_was_written_before_its_month_had_a_place_moves_over_and_is_kept() 
         }
         publish(&store, "sow_2").await;
         assert_eq!(count(database, "domain_events").await, 2);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_finds_the_coming_months_waits_for_nobody_who_stands_still_in_the_midst_of_making_them() {
+    on_each_database(async |database| {
+        let (store, raw) = (database.open().await, database.raw().await);
+        store.keep_house().await.expect("the months are made");
+        if store.is_sqlite() {
+            return;
+        }
+        let frozen = raw.begin().await.expect("a transaction begins");
+        frozen.execute_unprepared("SELECT pg_advisory_xact_lock(7236451)").await.expect("the lock is taken");
+        store.keep_house().await.expect("the house is kept beside it");
+        frozen.rollback().await.expect("it goes on");
+        raw.close().await.expect("it closes");
     })
     .await;
 }

@@ -289,9 +289,7 @@ impl<'a> Page<'a> {
 fn own_id(claim: &Claim) -> Option<String> {
     match claim {
         Claim::Account(claim) => claim.account.map(|id| id.to_string()),
-        Claim::Opportunity(_) => None,
-        Claim::Invoice(claim) => claim.invoice.map(|id| id.to_string()),
-        Claim::ServiceOrder(claim) => claim.order.map(|id| id.to_string()),
+        other => other.hub_id(),
     }
 }
 

@@ -16,14 +16,14 @@ use crosstie_domain::{
 };
 use crosstie_store::{
     Condition,
-    integration::{self, AdoptionCandidateColumn, AdoptionColumn, adoption_candidates, connections_by_ids},
+    integration::{self, AdoptionCandidateColumn, AdoptionColumn, adoption_candidates},
 };
 
 use super::ConnectedSystem;
 use crate::{
     access::{access, app, app_failed, financial, requires, sensitivity, store_failed},
     contracts::{decided, read_id, read_money},
-    edge::{Item, keyed},
+    edge::Item,
     error::ApiError,
     filter::{ChoiceFilter, Comparison, DateTimeFilter, Filter, IdFilter, Joined, TextFilter},
     listing::{Connection, Node, Order, Paging, listed, order_fields, wanted},
@@ -52,15 +52,7 @@ impl Node for AdoptionCandidate {
 impl AdoptionCandidate {
     /// The billing system.
     async fn connection(&self, ctx: &Context<'_>) -> Result<Option<ConnectedSystem>> {
-        let found = access(ctx, ConnectedSystem::PERMISSION)?;
-        let connection = self.0.one(
-            "connection",
-            |candidate| Some(candidate.connection_id),
-            |ids| async move {
-                Ok(keyed(connections_by_ids(found.store, found.rows, &ids).await?, |connection| connection.id))
-            },
-        );
-        Ok(connection.await?.map(ConnectedSystem))
+        ConnectedSystem::of(ctx, &self.0, |candidate| Some(candidate.connection_id)).await
     }
 
     /// Service order or invoice.
@@ -244,15 +236,7 @@ impl Adoption {
 
     /// The billing system.
     async fn connection(&self, ctx: &Context<'_>) -> Result<Option<ConnectedSystem>> {
-        let found = access(ctx, ConnectedSystem::PERMISSION)?;
-        let connection = self.0.one(
-            "connection",
-            |adoption| Some(adoption.connection_id),
-            |ids| async move {
-                Ok(keyed(connections_by_ids(found.store, found.rows, &ids).await?, |connection| connection.id))
-            },
-        );
-        Ok(connection.await?.map(ConnectedSystem))
+        ConnectedSystem::of(ctx, &self.0, |adoption| Some(adoption.connection_id)).await
     }
 
     /// The service order that it is, or the milestone that it bills.

@@ -7,13 +7,13 @@ use crosstie_domain::{
 };
 use crosstie_store::{
     Condition,
-    integration::{self, AlertColumn, connections_by_ids},
+    integration::{self, AlertColumn},
 };
 
 use super::ConnectedSystem;
 use crate::{
-    access::{access, sensitivity},
-    edge::{Item, keyed},
+    access::sensitivity,
+    edge::Item,
     error::ApiError,
     filter::{Choice, ChoiceFilter, Comparison, DateTimeFilter, Filter, IdFilter, Joined},
     listing::{Node, listed, order_fields},
@@ -56,15 +56,7 @@ impl Alert {
 
     /// The system that it concerns; null when it concerns a subscription.
     async fn connection(&self, ctx: &Context<'_>) -> Result<Option<ConnectedSystem>> {
-        let found = access(ctx, ConnectedSystem::PERMISSION)?;
-        let connection = self.0.one(
-            "connection",
-            |alert| alert.connection_id,
-            |ids| async move {
-                Ok(keyed(connections_by_ids(found.store, found.rows, &ids).await?, |connection| connection.id))
-            },
-        );
-        Ok(connection.await?.map(ConnectedSystem))
+        ConnectedSystem::of(ctx, &self.0, |alert| alert.connection_id).await
     }
 }
 

@@ -7,7 +7,7 @@ use crosstie_domain::{
 };
 use crosstie_store::{
     Condition,
-    integration::{self, BackfillColumn, connections_by_ids, slices_of},
+    integration::{self, BackfillColumn, slices_of},
 };
 
 use super::ConnectedSystem;
@@ -62,15 +62,7 @@ impl Backfill {
 
     /// The system that it is about.
     async fn connection(&self, ctx: &Context<'_>) -> Result<Option<ConnectedSystem>> {
-        let found = access(ctx, ConnectedSystem::PERMISSION)?;
-        let connection = self.0.one(
-            "connection",
-            |one| Some(one.connection_id),
-            |ids| async move {
-                Ok(keyed(connections_by_ids(found.store, found.rows, &ids).await?, |connection| connection.id))
-            },
-        );
-        Ok(connection.await?.map(ConnectedSystem))
+        ConnectedSystem::of(ctx, &self.0, |one| Some(one.connection_id)).await
     }
 }
 

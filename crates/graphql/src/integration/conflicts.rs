@@ -9,14 +9,14 @@ use crosstie_domain::{
 };
 use crosstie_store::{
     Condition,
-    integration::{self, ConflictColumn, connections_by_ids},
+    integration::{self, ConflictColumn},
 };
 
 use super::ConnectedSystem;
 use crate::{
     access::{access, app, app_failed, requires, sensitivity},
     contracts::{decided, read_id},
-    edge::{Item, keyed, level},
+    edge::{Item, level},
     error::ApiError,
     filter::{Choice, ChoiceFilter, Comparison, DateTimeFilter, Filter, IdFilter, Joined, TextFilter},
     listing::{Node, listed, order_fields},
@@ -93,15 +93,7 @@ pub(crate) struct ConflictingVoice(Item<ConflictVoice>);
 impl ConflictingVoice {
     /// The system.
     async fn connection(&self, ctx: &Context<'_>) -> Result<Option<ConnectedSystem>> {
-        let found = access(ctx, ConnectedSystem::PERMISSION)?;
-        let connection = self.0.one(
-            "connection",
-            |voice| Some(voice.speaker.connection),
-            |ids| async move {
-                Ok(keyed(connections_by_ids(found.store, found.rows, &ids).await?, |connection| connection.id))
-            },
-        );
-        Ok(connection.await?.map(ConnectedSystem))
+        ConnectedSystem::of(ctx, &self.0, |voice| Some(voice.speaker.connection)).await
     }
 
     /// The record's id there.

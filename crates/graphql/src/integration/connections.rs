@@ -3,6 +3,7 @@
 use async_graphql::{Context, ID, InputObject, Object, Result};
 use crosstie_domain::{
     access::{Permission, Sensitivity},
+    ids::ConnectionId,
     integration::{BreakerRecord, ConnectionRecord, Entity, Freshness, PauseRecord},
 };
 use crosstie_store::{
@@ -42,6 +43,25 @@ impl Node for ConnectedSystem {
     const NAME: &'static str = "ConnectedSystem";
     // Whoever sees a value may know which system it came from, and which one a statement of work can be billed through.
     const PERMISSION: Permission = Permission::PipelineRead;
+}
+
+impl ConnectedSystem {
+    /// The system that a record names; it is loaded together with those of the record's siblings.
+    ///
+    /// # Errors
+    /// `FORBIDDEN`, and as the database.
+    pub(crate) async fn of<R>(
+        ctx: &Context<'_>,
+        item: &Item<R>,
+        id: impl Fn(&R) -> Option<ConnectionId>,
+    ) -> Result<Option<Self>> {
+        let found = access(ctx, Self::PERMISSION)?;
+        let connection = item.one("connection", id, |ids| async move {
+            let connections = integration::connections_by_ids(found.store, found.rows, &ids).await?;
+            Ok(keyed(connections, |connection| connection.id))
+        });
+        Ok(connection.await?.map(Self))
+    }
 }
 
 /// A connection to another system.

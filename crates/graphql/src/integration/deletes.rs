@@ -7,13 +7,13 @@ use crosstie_domain::{
 };
 use crosstie_store::{
     Condition,
-    integration::{self, DeleteClaimColumn, connections_by_ids},
+    integration::{self, DeleteClaimColumn},
 };
 
 use super::ConnectedSystem;
 use crate::{
-    access::{access, sensitivity},
-    edge::{Item, keyed},
+    access::sensitivity,
+    edge::Item,
     error::ApiError,
     filter::{Choice, ChoiceFilter, Comparison, Filter, IdFilter, Joined},
     listing::{Node, listed, order_fields},
@@ -71,15 +71,7 @@ impl DeleteClaim {
 
     /// The system that says so.
     async fn connection(&self, ctx: &Context<'_>) -> Result<Option<ConnectedSystem>> {
-        let found = access(ctx, ConnectedSystem::PERMISSION)?;
-        let connection = self.0.one(
-            "connection",
-            |claim| Some(claim.connection_id),
-            |ids| async move {
-                Ok(keyed(connections_by_ids(found.store, found.rows, &ids).await?, |connection| connection.id))
-            },
-        );
-        Ok(connection.await?.map(ConnectedSystem))
+        ConnectedSystem::of(ctx, &self.0, |claim| Some(claim.connection_id)).await
     }
 }
 

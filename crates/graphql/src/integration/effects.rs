@@ -8,7 +8,7 @@ use crosstie_domain::{
 };
 use crosstie_store::{
     Condition,
-    integration::{self, EffectColumn, connections_by_ids},
+    integration::{self, EffectColumn},
 };
 
 use super::{
@@ -16,8 +16,8 @@ use super::{
     corrections::{Correction, corrections},
 };
 use crate::{
-    access::{access, app, financial, sensitivity},
-    edge::{Item, keyed},
+    access::{app, financial, sensitivity},
+    edge::Item,
     error::ApiError,
     filter::{Choice, ChoiceFilter, Comparison, DateTimeFilter, Filter, IdFilter, Joined, TextFilter},
     listing::{Node, listed, order_fields},
@@ -126,15 +126,7 @@ impl Effect {
 
     /// The system that is asked.
     async fn connection(&self, ctx: &Context<'_>) -> Result<Option<ConnectedSystem>> {
-        let found = access(ctx, ConnectedSystem::PERMISSION)?;
-        let connection = self.0.one(
-            "connection",
-            |effect| Some(effect.connection_id),
-            |ids| async move {
-                Ok(keyed(connections_by_ids(found.store, found.rows, &ids).await?, |connection| connection.id))
-            },
-        );
-        Ok(connection.await?.map(ConnectedSystem))
+        ConnectedSystem::of(ctx, &self.0, |effect| Some(effect.connection_id)).await
     }
 }
 

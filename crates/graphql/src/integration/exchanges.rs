@@ -7,7 +7,7 @@ use crosstie_domain::{
 };
 use crosstie_store::{
     Condition,
-    integration::{self, ExchangeColumn, connections_by_ids, inbound_events_by_ids, sync_runs_by_ids},
+    integration::{self, ExchangeColumn, inbound_events_by_ids, sync_runs_by_ids},
 };
 
 use super::{ConnectedSystem, InboundEvent, SyncRun};
@@ -88,15 +88,7 @@ impl Exchange {
 
     /// The system that was asked.
     async fn connection(&self, ctx: &Context<'_>) -> Result<Option<ConnectedSystem>> {
-        let found = access(ctx, ConnectedSystem::PERMISSION)?;
-        let connection = self.0.one(
-            "connection",
-            |exchange| Some(exchange.connection_id),
-            |ids| async move {
-                Ok(keyed(connections_by_ids(found.store, found.rows, &ids).await?, |connection| connection.id))
-            },
-        );
-        Ok(connection.await?.map(ConnectedSystem))
+        ConnectedSystem::of(ctx, &self.0, |exchange| Some(exchange.connection_id)).await
     }
 
     /// The run that asked, if one did.

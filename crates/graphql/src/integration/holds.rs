@@ -13,7 +13,7 @@ use crate::{
     access::{access, app, app_failed, requires, sensitivity},
     contracts::read_id,
     edge::level,
-    request_headers,
+    request_headers::idempotency_key,
 };
 
 /// A pause of a connection, which a person ordered.
@@ -179,6 +179,32 @@ impl From<Decision<PauseChange>> for Parts {
     }
 }
 
+/// What is done with a connection.
+enum Change {
+    Pause,
+    Resume,
+}
+
+/// Pauses a connection or lets it go on, in the parts that are named: says first what changes.
+async fn changed(
+    ctx: &Context<'_>,
+    change: Change,
+    (connection_id, what, dry_run, reason, key): (ID, PauseScope, bool, Option<String>, Option<String>),
+) -> Result<Parts> {
+    let found = access(ctx, Permission::IntegrationWrite)?;
+    let connection_id = match read_id(&connection_id, "connectionId") {
+        Ok(connection_id) => connection_id,
+        Err(refusal) => return Ok(Err(vec![refusal]).into()),
+    };
+    let input = ChangePause { connection_id, what, dry_run, reason, idempotency_key: idempotency_key(ctx, key) };
+    let app = app(ctx)?;
+    let decision = match change {
+        Change::Pause => app.pause_connection(found.auth, input).await,
+        Change::Resume => app.resume_connection(found.auth, input).await,
+    };
+    Ok(decision.map_err(app_failed)?.into())
+}
+
 /// Pauses of connections.
 #[derive(Default)]
 pub(crate) struct PauseMutations;
@@ -193,17 +219,9 @@ impl PauseMutations {
         ctx: &Context<'_>,
         #[graphql(desc = "Which connection, and what of it.")] input: PauseConnectionInput,
     ) -> Result<Option<PauseConnectionPayload>> {
-        let found = access(ctx, Permission::IntegrationWrite)?;
-        let PauseConnectionInput { what, dry_run, reason, client_mutation_id, .. } = input;
-        let decision = match read_id(&input.connection_id, "connectionId") {
-            Ok(connection_id) => {
-                let idempotency_key = request_headers::idempotency_key(ctx, input.idempotency_key);
-                let input = ChangePause { connection_id, what, dry_run, reason, idempotency_key };
-                app(ctx)?.pause_connection(found.auth, input).await.map_err(app_failed)?
-            }
-            Err(refusal) => Err(vec![refusal]),
-        };
-        let Parts { connection, changed, lasting, done, user_errors } = decision.into();
+        let PauseConnectionInput { connection_id, what, dry_run, reason, idempotency_key, client_mutation_id } = input;
+        let asked = (connection_id, what, dry_run, reason, idempotency_key);
+        let Parts { connection, changed, lasting, done, user_errors } = changed(ctx, Change::Pause, asked).await?;
         Ok(Some(PauseConnectionPayload { connection, changed, lasting, done, user_errors, client_mutation_id }))
     }
 
@@ -214,17 +232,9 @@ impl PauseMutations {
         ctx: &Context<'_>,
         #[graphql(desc = "Which connection, and what of it.")] input: ResumeConnectionInput,
     ) -> Result<Option<ResumeConnectionPayload>> {
-        let found = access(ctx, Permission::IntegrationWrite)?;
-        let ResumeConnectionInput { what, dry_run, reason, client_mutation_id, .. } = input;
-        let decision = match read_id(&input.connection_id, "connectionId") {
-            Ok(connection_id) => {
-                let idempotency_key = request_headers::idempotency_key(ctx, input.idempotency_key);
-                let input = ChangePause { connection_id, what, dry_run, reason, idempotency_key };
-                app(ctx)?.resume_connection(found.auth, input).await.map_err(app_failed)?
-            }
-            Err(refusal) => Err(vec![refusal]),
-        };
-        let Parts { connection, changed, lasting, done, user_errors } = decision.into();
+        let ResumeConnectionInput { connection_id, what, dry_run, reason, idempotency_key, client_mutation_id } = input;
+        let asked = (connection_id, what, dry_run, reason, idempotency_key);
+        let Parts { connection, changed, lasting, done, user_errors } = changed(ctx, Change::Resume, asked).await?;
         Ok(Some(ResumeConnectionPayload { connection, changed, lasting, done, user_errors, client_mutation_id }))
     }
 }

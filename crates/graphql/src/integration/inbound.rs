@@ -9,7 +9,7 @@ use crosstie_domain::{
 };
 use crosstie_store::{
     Condition,
-    integration::{self, InboundColumn, connections_by_ids, inbound_payloads},
+    integration::{self, InboundColumn, inbound_payloads},
 };
 
 use super::{
@@ -74,15 +74,7 @@ impl InboundEvent {
 
     /// The system that sent it.
     async fn connection(&self, ctx: &Context<'_>) -> Result<Option<ConnectedSystem>> {
-        let found = access(ctx, ConnectedSystem::PERMISSION)?;
-        let connection = self.0.one(
-            "connection",
-            |event| Some(event.connection_id),
-            |ids| async move {
-                Ok(keyed(connections_by_ids(found.store, found.rows, &ids).await?, |connection| connection.id))
-            },
-        );
-        Ok(connection.await?.map(ConnectedSystem))
+        ConnectedSystem::of(ctx, &self.0, |event| Some(event.connection_id)).await
     }
 }
 

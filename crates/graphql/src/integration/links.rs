@@ -7,7 +7,7 @@ use crosstie_domain::{
     access::{Permission, Sensitivity},
     integration::{Entity, IdentityEvent, LinkState, MatchCandidate, matching::MatchEvidence},
 };
-use crosstie_store::integration::{Identity, connections_by_ids, identities_of, identity_events_of, match_candidates};
+use crosstie_store::integration::{Identity, identities_of, identity_events_of, match_candidates};
 
 use super::ConnectedSystem;
 use crate::{
@@ -15,31 +15,12 @@ use crate::{
     contracts::read_id,
     edge::{Item, keyed, level},
     error::ApiError,
-    listing::Node as _,
     node,
     request_headers::idempotency_key,
 };
 
 /// Candidates in one answer, at most.
 const MOST_CANDIDATES: i32 = 100;
-
-/// The system of something that names its connection.
-async fn system<R>(
-    ctx: &Context<'_>,
-    item: &Item<R>,
-    id: impl Fn(&R) -> crosstie_domain::ids::ConnectionId,
-) -> Result<Option<ConnectedSystem>> {
-    let found = access(ctx, ConnectedSystem::PERMISSION)?;
-    let connection =
-        item.one(
-            "connection",
-            |item| Some(id(item)),
-            |ids| async move {
-                Ok(keyed(connections_by_ids(found.store, found.rows, &ids).await?, |connection| connection.id))
-            },
-        );
-    Ok(connection.await?.map(ConnectedSystem))
-}
 
 /// What other systems know a record as. Its siblings' are loaded with it.
 ///
@@ -72,7 +53,7 @@ pub(crate) struct ExternalRef(Item<Identity>);
 impl ExternalRef {
     /// The system.
     async fn connection(&self, ctx: &Context<'_>) -> Result<Option<ConnectedSystem>> {
-        system(ctx, &self.0, |link| link.connection_id).await
+        ConnectedSystem::of(ctx, &self.0, |link| Some(link.connection_id)).await
     }
 
     /// The record's id there.
@@ -104,7 +85,7 @@ pub(crate) struct PossibleMatch(Item<MatchCandidate>);
 impl PossibleMatch {
     /// The system.
     async fn connection(&self, ctx: &Context<'_>) -> Result<Option<ConnectedSystem>> {
-        system(ctx, &self.0, |candidate| candidate.connection_id).await
+        ConnectedSystem::of(ctx, &self.0, |candidate| Some(candidate.connection_id)).await
     }
 
     /// The kind of record.

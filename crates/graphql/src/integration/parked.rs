@@ -7,7 +7,7 @@ use crosstie_domain::{
 };
 use crosstie_store::{
     Condition,
-    integration::{self, ParkedColumn, connections_by_ids},
+    integration::{self, ParkedColumn},
 };
 
 use super::{
@@ -15,8 +15,8 @@ use super::{
     corrections::{Correction, corrections},
 };
 use crate::{
-    access::{access, financial, sensitivity},
-    edge::{Item, keyed},
+    access::{financial, sensitivity},
+    edge::Item,
     error::ApiError,
     filter::{ChoiceFilter, Comparison, DateTimeFilter, Filter, IdFilter, Joined, TextFilter},
     listing::{Node, listed, order_fields},
@@ -69,15 +69,7 @@ impl ParkedRow {
 
     /// The system that it came from.
     async fn connection(&self, ctx: &Context<'_>) -> Result<Option<ConnectedSystem>> {
-        let found = access(ctx, ConnectedSystem::PERMISSION)?;
-        let connection = self.0.one(
-            "connection",
-            |row| Some(row.connection_id),
-            |ids| async move {
-                Ok(keyed(connections_by_ids(found.store, found.rows, &ids).await?, |connection| connection.id))
-            },
-        );
-        Ok(connection.await?.map(ConnectedSystem))
+        ConnectedSystem::of(ctx, &self.0, |row| Some(row.connection_id)).await
     }
 }
 

@@ -7,7 +7,7 @@ use crosstie_domain::{
 };
 use crosstie_store::{
     Condition,
-    integration::{self, RefusalColumn, connections_by_ids},
+    integration::{self, RefusalColumn},
 };
 
 use super::{
@@ -15,8 +15,8 @@ use super::{
     exchanges::{Header, headers},
 };
 use crate::{
-    access::{access, financial, sensitivity},
-    edge::{Item, keyed},
+    access::{financial, sensitivity},
+    edge::Item,
     error::ApiError,
     filter::{Comparison, DateTimeFilter, Filter, IdFilter, Joined, TextFilter},
     listing::{Node, listed, order_fields},
@@ -66,15 +66,7 @@ impl InboundRefusal {
 
     /// The system that it was meant for; null when there is none of that name.
     async fn connection(&self, ctx: &Context<'_>) -> Result<Option<ConnectedSystem>> {
-        let found = access(ctx, ConnectedSystem::PERMISSION)?;
-        let connection = self.0.one(
-            "connection",
-            |refusal| refusal.connection_id,
-            |ids| async move {
-                Ok(keyed(connections_by_ids(found.store, found.rows, &ids).await?, |connection| connection.id))
-            },
-        );
-        Ok(connection.await?.map(ConnectedSystem))
+        ConnectedSystem::of(ctx, &self.0, |refusal| refusal.connection_id).await
     }
 }
 

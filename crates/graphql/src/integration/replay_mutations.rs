@@ -143,12 +143,7 @@ impl ReplayMutations {
     ) -> Result<Option<ReplayInboundEventsPayload>> {
         let found = access(ctx, Permission::IntegrationWrite)?;
         let client_mutation_id = input.client_mutation_id;
-        let wanted = ReplayRequest {
-            condition: input.filter.condition().map_err(ApiError::into_graphql)?,
-            dry_run: input.dry_run,
-            reason: input.reason,
-            idempotency_key: idempotency_key(ctx, input.idempotency_key),
-        };
+        let wanted = wanted(ctx, &input.filter, (input.dry_run, input.reason, input.idempotency_key))?;
         let decision = app(ctx)?.replay_inbound_events(found.auth, wanted).await.map_err(app_failed)?;
         let (steps, job, user_errors) = shown(decision);
         Ok(Some(ReplayInboundEventsPayload { steps, job, user_errors, client_mutation_id }))
@@ -164,12 +159,7 @@ impl ReplayMutations {
     ) -> Result<Option<ReplayParkedRowsPayload>> {
         let found = access(ctx, Permission::IntegrationWrite)?;
         let client_mutation_id = input.client_mutation_id;
-        let wanted = ReplayRequest {
-            condition: input.filter.condition().map_err(ApiError::into_graphql)?,
-            dry_run: input.dry_run,
-            reason: input.reason,
-            idempotency_key: idempotency_key(ctx, input.idempotency_key),
-        };
+        let wanted = wanted(ctx, &input.filter, (input.dry_run, input.reason, input.idempotency_key))?;
         let decision = app(ctx)?.replay_parked_rows(found.auth, wanted).await.map_err(app_failed)?;
         let (steps, job, user_errors) = shown(decision);
         Ok(Some(ReplayParkedRowsPayload { steps, job, user_errors, client_mutation_id }))
@@ -185,16 +175,21 @@ impl ReplayMutations {
     ) -> Result<Option<ReplayOutboundEffectsPayload>> {
         let found = access(ctx, Permission::IntegrationWrite)?;
         let client_mutation_id = input.client_mutation_id;
-        let wanted = ReplayRequest {
-            condition: input.filter.condition().map_err(ApiError::into_graphql)?,
-            dry_run: input.dry_run,
-            reason: input.reason,
-            idempotency_key: idempotency_key(ctx, input.idempotency_key),
-        };
+        let wanted = wanted(ctx, &input.filter, (input.dry_run, input.reason, input.idempotency_key))?;
         let decision = app(ctx)?.replay_outbound_effects(found.auth, wanted).await.map_err(app_failed)?;
         let (steps, job, user_errors) = shown(decision);
         Ok(Some(ReplayOutboundEffectsPayload { steps, job, user_errors, client_mutation_id }))
     }
+}
+
+/// What is asked for: which ones, whether only to say what would be done, why, and under which key.
+fn wanted<F: Filter>(
+    ctx: &Context<'_>,
+    filter: &F,
+    (dry_run, reason, key): (bool, Option<String>, Option<String>),
+) -> Result<ReplayRequest<F::Column>> {
+    let condition = filter.condition().map_err(ApiError::into_graphql)?;
+    Ok(ReplayRequest { condition, dry_run, reason, idempotency_key: idempotency_key(ctx, key) })
 }
 
 fn shown(decision: Decision<Replay>) -> (Vec<ReplayStep>, Option<ReplayJob>, Vec<Refusal>) {

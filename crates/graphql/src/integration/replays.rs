@@ -7,7 +7,7 @@ use crosstie_domain::{
 };
 use crosstie_store::{
     Condition,
-    integration::{self, ReplayColumn, connections_by_ids, replay_counts, replay_results},
+    integration::{self, ReplayColumn, replay_counts, replay_results},
 };
 
 use super::ConnectedSystem;
@@ -130,15 +130,7 @@ impl ReplayResult {
 
     /// The system that it belongs to.
     async fn connection(&self, ctx: &Context<'_>) -> Result<Option<ConnectedSystem>> {
-        let found = access(ctx, ConnectedSystem::PERMISSION)?;
-        let connection = self.0.one(
-            "connection",
-            |item| Some(item.connection_id),
-            |ids| async move {
-                Ok(keyed(connections_by_ids(found.store, found.rows, &ids).await?, |connection| connection.id))
-            },
-        );
-        Ok(connection.await?.map(ConnectedSystem))
+        ConnectedSystem::of(ctx, &self.0, |item| Some(item.connection_id)).await
     }
 }
 

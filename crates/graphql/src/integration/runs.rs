@@ -7,13 +7,13 @@ use crosstie_domain::{
 };
 use crosstie_store::{
     Condition,
-    integration::{self, RunColumn, connections_by_ids},
+    integration::{self, RunColumn},
 };
 
 use super::ConnectedSystem;
 use crate::{
-    access::{access, sensitivity},
-    edge::{Item, keyed},
+    access::sensitivity,
+    edge::Item,
     error::ApiError,
     filter::{Choice, ChoiceFilter, Comparison, DateTimeFilter, Filter, IdFilter, Joined},
     listing::{Node, listed, order_fields},
@@ -50,15 +50,7 @@ impl SyncRun {
 
     /// The system that was read.
     async fn connection(&self, ctx: &Context<'_>) -> Result<Option<ConnectedSystem>> {
-        let found = access(ctx, ConnectedSystem::PERMISSION)?;
-        let connection = self.0.one(
-            "connection",
-            |run| Some(run.connection_id),
-            |ids| async move {
-                Ok(keyed(connections_by_ids(found.store, found.rows, &ids).await?, |connection| connection.id))
-            },
-        );
-        Ok(connection.await?.map(ConnectedSystem))
+        ConnectedSystem::of(ctx, &self.0, |run| Some(run.connection_id)).await
     }
 }
 

@@ -7,13 +7,13 @@ use crosstie_domain::{
 };
 use crosstie_store::{
     Condition,
-    integration::{self, ShapeChangeColumn, connections_by_ids},
+    integration::{self, ShapeChangeColumn},
 };
 
 use super::ConnectedSystem;
 use crate::{
-    access::{access, sensitivity},
-    edge::{Item, keyed},
+    access::sensitivity,
+    edge::Item,
     error::ApiError,
     filter::{Choice, ChoiceFilter, Comparison, Filter, IdFilter, Joined},
     listing::{Node, listed, order_fields},
@@ -50,15 +50,7 @@ impl ShapeChange {
 
     /// The system that it is about.
     async fn connection(&self, ctx: &Context<'_>) -> Result<Option<ConnectedSystem>> {
-        let found = access(ctx, ConnectedSystem::PERMISSION)?;
-        let connection = self.0.one(
-            "connection",
-            |one| Some(one.connection_id),
-            |ids| async move {
-                Ok(keyed(connections_by_ids(found.store, found.rows, &ids).await?, |connection| connection.id))
-            },
-        );
-        Ok(connection.await?.map(ConnectedSystem))
+        ConnectedSystem::of(ctx, &self.0, |one| Some(one.connection_id)).await
     }
 }
 

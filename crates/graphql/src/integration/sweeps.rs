@@ -8,14 +8,14 @@ use crosstie_domain::{
 };
 use crosstie_store::{
     Condition,
-    integration::{self, SweepColumn, connections_by_ids},
+    integration::{self, SweepColumn},
 };
 
 use super::ConnectedSystem;
 use crate::{
     access::{access, app, app_failed, requires, sensitivity},
     contracts::{decided, read_id},
-    edge::{Item, keyed},
+    edge::Item,
     error::ApiError,
     filter::{Choice, ChoiceFilter, Comparison, Filter, IdFilter, Joined},
     listing::{Node, listed, order_fields},
@@ -53,15 +53,7 @@ impl Sweep {
 
     /// The system that it is about.
     async fn connection(&self, ctx: &Context<'_>) -> Result<Option<ConnectedSystem>> {
-        let found = access(ctx, ConnectedSystem::PERMISSION)?;
-        let connection = self.0.one(
-            "connection",
-            |one| Some(one.connection_id),
-            |ids| async move {
-                Ok(keyed(connections_by_ids(found.store, found.rows, &ids).await?, |connection| connection.id))
-            },
-        );
-        Ok(connection.await?.map(ConnectedSystem))
+        ConnectedSystem::of(ctx, &self.0, |one| Some(one.connection_id)).await
     }
 }
 
