@@ -14,6 +14,7 @@ mod m0014_pressure;
 mod m0015_erasure;
 mod m0016_adoption;
 mod m0018_item_codes;
+mod m0019_custom_fields;
 mod sql;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -40,6 +41,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0015_erasure::Migration),
             Box::new(m0016_adoption::Migration),
             Box::new(m0018_item_codes::Migration),
+            Box::new(m0019_custom_fields::Migration),
         ]
     }
 }

@@ -202,8 +202,12 @@ async fn write_everywhere(raw: &DatabaseConnection) -> Vec<&'static str> {
         |table: &str, column: &str| matches!((table, column), ("outbox", "payload") | ("effects", "corrected"));
     for table in PERSONAL_TABLES.iter().filter(|table| !matches!(table.name, "assertions" | "evidence")) {
         let texts = table.text.iter().filter(|column| !as_asked(table.name, column));
-        let mut sets: Vec<String> =
-            texts.map(|column| format!("{column} = COALESCE({column}, '') || '{text}'")).collect();
+        let with_text = |column: &&str| match *column {
+            // What is read back must stay JSON.
+            "custom_fields" => format!(r#"custom_fields = '{{"sponsor":{{"kind":"TEXT","value":"{text}"}}}}'"#),
+            column => format!("{column} = COALESCE({column}, '') || '{text}'"),
+        };
+        let mut sets: Vec<String> = texts.map(with_text).collect();
         for column in table.bytes {
             sets.push(match is_sqlite(raw) {
                 true => format!("{column} = CAST({column} || '{text}' AS BLOB)"),

@@ -12,6 +12,7 @@ mod budgets;
 mod canary;
 mod command_line;
 mod crash;
+mod custom_fields;
 mod deletes;
 mod differences;
 mod doctor;

@@ -2,14 +2,16 @@
 
 use crosstie_app::SendOutcome;
 use crosstie_domain::{
+    Clock, Money,
     access::{AuthContext, Principal},
-    integration::EffectStatus,
+    billing::OrderClaim,
+    integration::{Arm, Claim, EffectStatus},
 };
 use crosstie_store::integration::{ClaimedEffect, EffectOutcome};
 use crosstie_sync::Connections;
 use serde_json::{Value as Json, json};
 
-use crate::support::{Graph, effects, graph, on_each_database};
+use crate::support::{Graph, Said, System, effects, graph, on_each_database, usd};
 
 const LEASE_MS: i64 = 3_000;
 
@@ -83,6 +85,59 @@ async fn a_refused_order_is_not_billed_and_can_be_sent_again_under_its_key() {
         assert_eq!((&acked["status"], &acked["billingReference"]), (&json!("ACKED"), &json!("prod_9")));
         let accepted = graph.decide(AuthContext::system(), "acceptMilestone", "milestone { id }", accept()).await;
         assert_eq!(accepted["codes"], json!([]));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_order_comes_to_is_the_hubs_word_and_what_billing_holds_instead_is_shown() {
+    on_each_database(async |database| {
+        let graph = graph(database).await;
+        let (_, id) = signed(&graph).await;
+        let told = async |auth: AuthContext| {
+            let query = "query($id: ID!) { serviceOrder(id: $id) { total { amount currency } sources { remoteId } \
+                         provenance(field: \"total\") { field value decision source { value } authority { policy } \
+                         overruled { value overruledBecause remoteId sourcePath connection { name } } } } }";
+            graph.run(auth, query, json!({ "id": id })).await
+        };
+        let system = AuthContext::system;
+        let alone = told(system()).await["data"]["serviceOrder"].take();
+        let found = &alone["provenance"];
+        assert_eq!((&found["decision"], &found["authority"]["policy"]), (&json!("HUB"), &json!("LOCAL")), "{alone}");
+        assert_eq!((&alone["sources"], &found["overruled"]), (&json!([]), &json!([])));
+
+        let mut books = System::new(database, "books", &[Arm::Billing]).await;
+        books.connection = graph.billing;
+        let say = async |total: Money| {
+            database.clock.advance(1_000);
+            let claim = OrderClaim { order: id.parse().ok(), total: Some(total), ..OrderClaim::default() };
+            let (asked_at, fields) = (database.clock.now(), json!({ "order": id, "total": total }));
+            let claim = Claim::ServiceOrder(claim);
+            books.say(Said { remote_id: "S-1", version: None, asked_at, claim, fields }).await;
+        };
+        let minor = |text: &Json| text.as_str().and_then(|text| text.replace('.', "").parse::<i64>().ok());
+        let ours = minor(&alone["total"]["amount"]).expect("an amount");
+        say(usd(ours)).await;
+        let same = told(system()).await["data"]["serviceOrder"].take();
+        assert_eq!((&same["sources"], &same["provenance"]["overruled"]), (&json!([{ "remoteId": "S-1" }]), &json!([])));
+        say(usd(ours - 1)).await;
+        let other = told(system()).await["data"]["serviceOrder"].take();
+        assert_eq!((&other["total"], &other["provenance"]["value"]), (&alone["total"], &found["value"]));
+        let expected = json!([{
+            "value": json!(usd(ours - 1)).to_string(), "overruledBecause": "NO_AUTHORITY", "remoteId": "S-1",
+            "sourcePath": "properties.total", "connection": { "name": "stripe" },
+        }]);
+        assert_eq!(other["provenance"]["overruled"], expected, "{other}");
+
+        // An amount is for those who may see amounts.
+        let mut blind = AuthContext::system();
+        blind.roles.clear();
+        let hidden = told(blind).await;
+        let found = &hidden["data"]["serviceOrder"]["provenance"];
+        assert_eq!((&found["value"], &found["overruled"][0]["value"]), (&Json::Null, &Json::Null), "{hidden}");
+        let query = "query($id: ID!) { serviceOrder(id: $id) { provenance(field: \"status\") { field } } }";
+        let refused = graph.run(AuthContext::system(), query, json!({ "id": id })).await;
+        assert_eq!(refused["errors"][0]["extensions"]["code"], "BAD_USER_INPUT", "{refused}");
     })
     .await;
 }

@@ -11,7 +11,8 @@ use crate::{
     wire::Company,
 };
 
-const COMPANIES: Object = Object { path: "companies", properties: &["name", "domain", "hs_lastmodifieddate"] };
+const COMPANIES: Object =
+    Object { entity: Entity::Account, path: "companies", properties: &["name", "domain", "hs_lastmodifieddate"] };
 
 /// Reads companies.
 pub(crate) struct Companies;
@@ -38,7 +39,7 @@ impl Reader for Companies {
         RowKey { remote_id: company.id.clone(), version }
     }
 
-    fn map(&self, company: &Company, _settings: &Settings, bag: &mut Bag) -> Result<Claim, Unmappable> {
-        Ok(mapping::account(company, bag))
+    fn map(&self, company: &Company, settings: &Settings, bag: &mut Bag) -> Result<Claim, Unmappable> {
+        mapping::account(company, settings, bag)
     }
 }

@@ -15,6 +15,7 @@ use crate::{
 };
 
 const DEALS: Object = Object {
+    entity: Entity::Opportunity,
     path: "deals",
     properties: &[
         "dealname",

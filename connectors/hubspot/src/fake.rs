@@ -33,6 +33,7 @@ pub struct HubspotFake {
     faults: VecDeque<Trouble>,
     page_limit: usize,
     searches: usize,
+    requests: usize,
 }
 
 /// One deal or company.
@@ -90,6 +91,7 @@ impl HubspotFake {
             faults: VecDeque::new(),
             page_limit: MAX_SEARCH_PAGE,
             searches: 0,
+            requests: 0,
         }
     }
 
@@ -112,6 +114,11 @@ impl HubspotFake {
     /// Answers so many coming requests as usual, before whatever waits in line next.
     pub fn pass(&mut self, requests: usize) {
         self.faults.extend(std::iter::repeat_with(|| Trouble::None).take(requests));
+    }
+
+    /// How many requests came.
+    pub fn requests(&self) -> usize {
+        self.requests
     }
 
     /// How many searches were answered.
@@ -369,6 +376,7 @@ impl HubspotFake {
 
 impl FakeVendor for HubspotFake {
     fn respond(&mut self, request: &HttpRequest, now: Instant) -> HttpResponse {
+        self.requests += 1;
         match self.faults.pop_front() {
             Some(Trouble::Instead(fault)) => fault,
             Some(Trouble::LoseAnswer) => {

@@ -13,8 +13,8 @@ mod writer;
 use std::collections::BTreeMap;
 
 use crosstie_sdk::{
-    AnyReader, AuthMode, Call, Connector, Deletes, Descriptor, Fault, Inbound, Net, Order, RateBudget, ReadEntity,
-    Settings, SettingsError, WhoAmI, WriteEntity, WriteSafety, Writer,
+    AnyReader, AuthMode, Call, Connector, CustomFields, Deletes, Descriptor, Fault, Inbound, Net, Order, RateBudget,
+    ReadEntity, Settings, SettingsError, WhoAmI, WriteEntity, WriteSafety, Writer,
     domain::{
         Currency,
         integration::{Arm, Entity, IntentKind},
@@ -102,6 +102,7 @@ impl Connector for Hubspot {
     }
 
     fn check_settings(&self, settings: &Settings) -> Result<(), SettingsError> {
+        self.custom_fields(settings)?;
         settings.read::<HubspotSettings>().map(|_| ())
     }
 
@@ -119,9 +120,17 @@ impl Connector for Hubspot {
                     "description": "The currency of a deal that names none, by its ISO 4217 code.",
                     "type": "string",
                     "pattern": "^[A-Z]{3}$"
-                }
+                },
+                "custom_fields": CustomFields::schema(CUSTOM_ENTITIES)
             }
         })
+    }
+
+    fn custom_fields(&self, settings: &Settings) -> Result<CustomFields, SettingsError> {
+        // Names of properties are joined by commas where one record is asked for.
+        let fits = |property: &str| property.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let told = "a property goes by its internal name: letters, digits and _";
+        CustomFields::of(settings, CUSTOM_ENTITIES)?.with_properties(fits, told)
     }
 
     async fn probe(&self, net: &Net) -> Result<WhoAmI, Fault> {
@@ -143,6 +152,9 @@ impl Connector for Hubspot {
     }
 }
 
+/// The kinds of record whose custom fields are read.
+const CUSTOM_ENTITIES: &[Entity] = &[Entity::Account, Entity::Opportunity];
+
 /// What a connection to HubSpot can be told.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -151,6 +163,8 @@ struct HubspotSettings {
     stages: BTreeMap<String, OpportunityStage>,
     /// The currency of a deal that names none.
     default_currency: Option<Currency>,
+    /// The customer's own fields that are read.
+    custom_fields: CustomFields,
 }
 
 /// The sales pipeline that every HubSpot account begins with.

@@ -1,24 +1,26 @@
 //! What HubSpot's rows say, in the hub's terms. Pure.
 
+use std::borrow::Cow;
+
 use crosstie_sdk::{
     Bag, Settings, Unmappable,
     domain::{
         CivilDate, Currency, Instant, Money,
-        integration::Claim,
+        integration::{Claim, Entity},
         pipeline::{AccountClaim, OpportunityClaim},
     },
 };
 
 use crate::{
     HubspotSettings,
-    wire::{Company, Deal, DealProperties},
+    wire::{Company, Deal, DealProperties, Properties},
 };
 
 /// What a deal says of an opportunity.
 pub(crate) fn opportunity(deal: &Deal, settings: &Settings, bag: &mut Bag) -> Result<Claim, Unmappable> {
-    let settings: HubspotSettings =
-        settings.read().map_err(|error| Unmappable { code: "BAD_SETTINGS", why: error.to_string() })?;
+    let settings = read(settings)?;
     let properties = &deal.properties;
+    custom(&settings, (Entity::Opportunity, properties), bag);
     let stage = filled(&properties.dealstage).and_then(|native| settings.stage(native));
     Ok(Claim::Opportunity(OpportunityClaim {
         name: match filled(&properties.dealname) {
@@ -33,9 +35,21 @@ pub(crate) fn opportunity(deal: &Deal, settings: &Settings, bag: &mut Bag) -> Re
     }))
 }
 
+fn read(settings: &Settings) -> Result<HubspotSettings, Unmappable> {
+    settings.read().map_err(|error| Unmappable { code: "BAD_SETTINGS", why: error.to_string() })
+}
+
+/// The customer's own fields. A row that was asked for before one of them was mapped does not have its property.
+fn custom<T>(settings: &HubspotSettings, (entity, properties): (Entity, &Properties<T>), bag: &mut Bag) {
+    settings.custom_fields.read(entity, bag, |property| {
+        Some((Cow::Borrowed(properties.get(property)?), format!("properties.{property}")))
+    });
+}
+
 /// What a company says of an account.
-pub(crate) fn account(company: &Company, bag: &mut Bag) -> Claim {
+pub(crate) fn account(company: &Company, settings: &Settings, bag: &mut Bag) -> Result<Claim, Unmappable> {
     let properties = &company.properties;
+    custom(&read(settings)?, (Entity::Account, properties), bag);
     let domain = filled(&properties.domain).map(bare_domain);
     let name = match (filled(&properties.name), domain.as_deref()) {
         (Some(name), _) => bag.text("name", "properties.name", Some(name)),
@@ -43,7 +57,7 @@ pub(crate) fn account(company: &Company, bag: &mut Bag) -> Claim {
         (None, None) => bag.text("name", "id", Some(&format!("Company {}", company.id))),
     };
     let domain = bag.text("domain", "properties.domain", domain.as_deref());
-    Claim::Account(AccountClaim { account: None, name, domain, billing_email: None })
+    Ok(Claim::Account(AccountClaim { account: None, name, domain, billing_email: None }))
 }
 
 /// A property that holds something; HubSpot writes an empty one as null or as an empty text.

@@ -4,11 +4,15 @@
 //! never used. A page that is not the last is followed by the other rows with the change time of its last row,
 //! asked for by that time and sorted by id, and then by whatever changed later.
 
-use crosstie_sdk::{Ask, Call, Fault, More, Net, domain::Instant};
+use crosstie_sdk::{
+    Ask, Call, Connector, Fault, More, Net,
+    domain::{Instant, integration::Entity},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
+    Hubspot,
     mapping::instant,
     refusal,
     wire::{Listing, id_text},
@@ -16,10 +20,28 @@ use crate::{
 
 /// What is read of one kind of object.
 pub(crate) struct Object {
+    /// What it becomes.
+    pub(crate) entity: Entity,
     /// Its name in the address.
     pub(crate) path: &'static str,
-    /// The properties that are asked for.
+    /// The properties that are always asked for.
     pub(crate) properties: &'static [&'static str],
+}
+
+impl Object {
+    /// The properties that are asked for now: HubSpot gives no other ones.
+    fn asked(&self, net: &Net) -> Result<Vec<String>, Fault> {
+        let custom = Hubspot.custom_fields(&net.settings());
+        // Settings were checked before they came into force.
+        let custom = custom.map_err(|error| shape(&error.to_string()))?;
+        let mut asked: Vec<String> = self.properties.iter().map(|name| (*name).to_owned()).collect();
+        for property in custom.properties(self.entity) {
+            if !asked.iter().any(|name| name == property) {
+                asked.push(property.to_owned());
+            }
+        }
+        Ok(asked)
+    }
 }
 
 /// The largest page that a search gives.
@@ -130,7 +152,7 @@ async fn search(
     let body = json!({
         "filterGroups": [{ "filters": filters }],
         "sorts": [sort],
-        "properties": object.properties,
+        "properties": object.asked(net)?,
         "limit": limit,
     });
     let call = Call::post(format!("/crm/v3/objects/{}/search", object.path)).json(&body);
@@ -155,7 +177,7 @@ pub(crate) async fn read_one(
         return Err(Fault::Gone);
     }
     let mut call = Call::get(format!("/crm/v3/objects/{}/{remote_id}", object.path))
-        .query("properties", object.properties.join(","));
+        .query("properties", object.asked(net)?.join(","));
     if let Some(associations) = associations {
         call = call.query("associations", associations);
     }

@@ -178,3 +178,52 @@ fn wrong_settings_are_refused_by_name() {
         assert!(check(wrong.clone()).is_err(), "{wrong}");
     }
 }
+
+#[test]
+fn the_customers_own_properties_are_read_as_the_settings_say_and_a_bad_one_spoils_nothing() {
+    let mut row = fixture(DEAL);
+    row["properties"]["delivery_model"] = json!(" Fixed price ");
+    row["properties"]["arr"] = json!("a lot");
+    row["properties"]["seats"] = json!(["not", "a", "text"]);
+    row["properties"]["sponsor"] = Value::Null;
+    let settings = json!({ "custom_fields": { "opportunity": {
+        "deliveryModel": { "property": "delivery_model", "kind": "TEXT" },
+        "arr": { "property": "arr", "kind": "NUMBER" },
+        "seats": { "property": "seats", "kind": "NUMBER" },
+        "sponsor": { "property": "sponsor", "kind": "TEXT" },
+        "rawAmount": { "property": "amount", "kind": "NUMBER" },
+        "notAsked": { "property": "not_asked", "kind": "TEXT" },
+    }, "account": { "region": { "property": "region", "kind": "CHOICE" } } } });
+    let seen = observed(Entity::Opportunity, settings.clone(), row);
+    let field = |name: &str| &seen.fields[&format!("custom.{name}")];
+    let model = field("deliveryModel");
+    assert_eq!(model.value, json!({ "kind": "TEXT", "value": "Fixed price" }));
+    assert_eq!(model.source_path, "properties.delivery_model");
+    for name in ["arr", "seats"] {
+        assert!(field(name).value.is_null() && field(name).problem.is_some(), "{name}: {:?}", field(name));
+    }
+    assert_eq!((&field("sponsor").value, &field("sponsor").problem), (&Value::Null, &None));
+    assert_eq!(field("rawAmount").value["kind"], "NUMBER", "a property that the hub reads already may be mapped, too");
+    assert!(!seen.fields.contains_key("custom.notAsked") && !seen.fields.contains_key("custom.region"));
+    assert_eq!(seen.fields["amount"].problem, None, "the rest goes on");
+
+    let mut row = fixture(COMPANY);
+    row["properties"]["region"] = json!("emea");
+    let seen = observed(Entity::Account, settings, row);
+    assert_eq!(seen.fields["custom.region"].value, json!({ "kind": "CHOICE", "value": "emea" }));
+}
+
+#[test]
+fn a_property_is_named_as_hubspot_names_it() {
+    let with = |property: &str| {
+        let field = json!({ "property": property, "kind": "TEXT" });
+        Settings::new(json!({ "custom_fields": { "account": { "region": field } } }))
+    };
+    for property in ["region", "hs_analytics_source", "Region2"] {
+        Hubspot.check_settings(&with(property)).expect(property);
+    }
+    for property in ["sales region", "a,b", "a&b", "größe"] {
+        let refused = Hubspot.check_settings(&with(property)).expect_err(property).to_string();
+        assert!(refused.contains("custom_fields.account.region.property"), "{refused}");
+    }
+}

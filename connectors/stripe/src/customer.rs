@@ -5,7 +5,7 @@ use crosstie_sdk::{
     domain::integration::{Claim, Entity},
 };
 
-use crate::{listing::Collection, mapping, wire::Customer};
+use crate::{items::StripeSettings, listing::Collection, mapping, wire::Customer};
 
 const CUSTOMERS: Collection =
     Collection { name: "customers", event_types: &["customer.created", "customer.updated", "customer.deleted"] };
@@ -36,7 +36,10 @@ impl Reader for Customers {
         wire.deleted
     }
 
-    fn map(&self, wire: &Customer, _settings: &Settings, bag: &mut Bag) -> Result<Claim, Unmappable> {
+    fn map(&self, wire: &Customer, settings: &Settings, bag: &mut Bag) -> Result<Claim, Unmappable> {
+        let settings: StripeSettings =
+            settings.read().map_err(|error| Unmappable { code: "BAD_SETTINGS", why: error.to_string() })?;
+        mapping::custom_fields(wire, &settings.custom_fields, bag);
         Ok(Claim::Account(mapping::customer(wire, bag)))
     }
 }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crosstie_sdk::{Fault, ItemMapping, Net, Settings, SettingsError, domain::ItemCode};
+use crosstie_sdk::{
+    CustomFields, Fault, ItemMapping, Net, Settings, SettingsError,
+    domain::{ItemCode, integration::Entity},
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -24,6 +27,9 @@ pub(crate) struct StripeSettings {
     /// Whether Stripe works out the taxes of invoices, from the products' tax codes and the customer's address.
     #[serde(default)]
     pub(crate) automatic_tax: bool,
+    /// Entries of customers' metadata that are read as fields of the customer's own.
+    #[serde(default)]
+    pub(crate) custom_fields: CustomFields,
 }
 
 /// What a line goes out with.
@@ -243,6 +249,7 @@ pub(crate) fn schema() -> Value {
                 "description": "Whether Stripe works out the taxes of invoices; then entries name no `tax_rates`.",
                 "type": "boolean",
             },
+            "custom_fields": CustomFields::schema(&[Entity::Account]),
         },
     })
 }

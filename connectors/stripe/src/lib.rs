@@ -13,8 +13,8 @@ mod wire;
 mod writer;
 
 use crosstie_sdk::{
-    AnyReader, AuthMode, Connector, Deletes, Descriptor, Fault, Inbound, Net, Order, RateBudget, ReadEntity, Settings,
-    SettingsError, WhoAmI, WriteEntity, WriteSafety, Writer,
+    AnyReader, AuthMode, Connector, CustomFields, Deletes, Descriptor, Fault, Inbound, Net, Order, RateBudget,
+    ReadEntity, Settings, SettingsError, WhoAmI, WriteEntity, WriteSafety, Writer,
     domain::integration::{Arm, Entity, IntentKind},
 };
 use serde_json::Value;
@@ -87,11 +87,18 @@ impl Connector for Stripe {
     }
 
     fn check_settings(&self, settings: &Settings) -> Result<(), SettingsError> {
+        self.custom_fields(settings)?;
         items::StripeSettings::read(settings).map(|_| ())
     }
 
     fn settings_schema(&self) -> Value {
         items::schema()
+    }
+
+    fn custom_fields(&self, settings: &Settings) -> Result<CustomFields, SettingsError> {
+        let fits = |property: &str| property.len() <= 40 && !property.contains(['[', ']']);
+        let told = "a property is a key of the metadata: at most 40 characters, no square brackets";
+        CustomFields::of(settings, &[Entity::Account])?.with_properties(fits, told)
     }
 
     async fn probe(&self, net: &Net) -> Result<WhoAmI, Fault> {

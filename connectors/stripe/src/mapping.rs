@@ -1,16 +1,20 @@
 //! What Stripe's rows mean to the hub. Pure.
 
-use std::convert::Infallible;
+use std::{borrow::Cow, convert::Infallible};
 
 use crosstie_sdk::{
-    Bag, Fault,
+    Bag, CustomFields, Fault,
     domain::{
         CivilDate, Currency, Money,
         billing::{InvoiceClaim, InvoiceLineClaim, InvoiceStatus},
         ids::{AccountId, InvoiceId},
+        integration::Entity,
         pipeline::AccountClaim,
     },
+    fingerprint,
 };
+
+use serde_json::Value;
 
 use crate::wire::{Customer, Invoice, Line};
 
@@ -28,6 +32,15 @@ pub(crate) fn customer(wire: &Customer, bag: &mut Bag) -> AccountClaim {
         domain: None,
         billing_email: bag.text("billing_email", "email", wire.email.as_deref()),
     }
+}
+
+/// The customer's own fields, from the metadata. Stripe always sends all of it: a key that is not there is empty.
+pub(crate) fn custom_fields(wire: &Customer, fields: &CustomFields, bag: &mut Bag) {
+    let Some(metadata) = &wire.metadata else { return };
+    fields.read(Entity::Account, bag, |key| {
+        let value = metadata.get(key).map_or(Value::Null, |text| Value::String(text.clone()));
+        Some((Cow::Owned(value), format!("metadata.{key}")))
+    });
 }
 
 pub(crate) fn invoice(wire: &Invoice, bag: &mut Bag) -> InvoiceClaim {
@@ -113,7 +126,14 @@ pub(crate) fn invoice_version(wire: &Invoice) -> String {
 /// What is mapped of a customer, for the same reason.
 pub(crate) fn customer_version(wire: &Customer) -> String {
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
-    if wire.deleted { "deleted".to_owned() } else { format!("{}/{}", text(&wire.name), text(&wire.email)) }
+    if wire.deleted {
+        return "deleted".to_owned();
+    }
+    // Any entry of the metadata may be mapped; the hub's own never changes.
+    let own = wire.metadata.iter().flatten().filter(|(key, _)| !key.starts_with("crosstie_"));
+    let entries: Vec<String> = own.map(|(key, value)| format!("{key}\n{value}\n")).collect();
+    let metadata = if entries.is_empty() { String::new() } else { format!("/{}", fingerprint(&entries.concat())) };
+    format!("{}/{}{metadata}", text(&wire.name), text(&wire.email))
 }
 
 /// The amount of money in the integer that Stripe takes.

@@ -12,6 +12,7 @@ use crosstie_sdk::{
 use serde_json::{Value, json};
 
 use crate::{
+    custom::{self, Whole},
     mapping,
     paging::{self, Listing},
     rest::{Rest, number},
@@ -27,30 +28,35 @@ pub(crate) struct AccountReader;
 
 #[async_trait]
 impl Reader for AccountReader {
-    type Wire = Party;
+    type Wire = Whole<Party>;
 
     fn entity(&self) -> Entity {
         Entity::Account
     }
 
-    async fn page(&self, net: &Net, ask: &Ask) -> Result<Page<Party>, Fault> {
-        paging::page(net, ask, Listing { model: MODEL, fields: FIELDS, domain: used_or_not() }).await
+    async fn page(&self, net: &Net, ask: &Ask) -> Result<Page<Whole<Party>>, Fault> {
+        let asked = custom::asked(net, Entity::Account, FIELDS)?;
+        let fields: Vec<&str> = asked.iter().map(String::as_str).collect();
+        paging::page(net, ask, Listing { model: MODEL, fields: &fields, domain: used_or_not() }).await
     }
 
-    async fn one(&self, net: &Net, remote_id: &str) -> Result<Row<Party>, Fault> {
-        let fields = [&["create_date", "write_date"], FIELDS].concat();
+    async fn one(&self, net: &Net, remote_id: &str) -> Result<Row<Whole<Party>>, Fault> {
+        let asked = custom::asked(net, Entity::Account, FIELDS)?;
+        let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
+        let fields = [&["create_date", "write_date"], asked.as_slice()].concat();
         Row::read_one(Rest::of(net)?.read(MODEL, number(remote_id)?, &fields).await?)
     }
 
-    fn key(&self, wire: &Party) -> RowKey {
+    fn key(&self, wire: &Whole<Party>) -> RowKey {
         mapping::key(wire.stamp)
     }
 
-    fn is_gone(&self, wire: &Party) -> bool {
+    fn is_gone(&self, wire: &Whole<Party>) -> bool {
         matches!(wire::value(&wire.active), Ok(Some(false)))
     }
 
-    fn map(&self, wire: &Party, _settings: &Settings, bag: &mut Bag) -> Result<Claim, Unmappable> {
+    fn map(&self, wire: &Whole<Party>, settings: &Settings, bag: &mut Bag) -> Result<Claim, Unmappable> {
+        custom::read(settings, (Entity::Account, wire), bag)?;
         Ok(Claim::Account(AccountClaim {
             account: bag.take("account", "code", mapping::hub_account(&wire.code)),
             name: bag.take("name", "name", mapping::text(&wire.name)),

@@ -2,6 +2,7 @@
 
 mod account;
 mod base64url;
+mod custom;
 mod fake;
 mod invoice;
 mod items;
@@ -18,8 +19,8 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use crosstie_sdk::{
-    AnyReader, AuthMode, Connector, Deletes, Descriptor, Fault, ItemMapping, Net, Order, RateBudget, ReadEntity,
-    Settings, SettingsError, WhoAmI, WriteEntity, WriteSafety, Writer,
+    AnyReader, AuthMode, Connector, CustomFields, Deletes, Descriptor, Fault, ItemMapping, Net, Order, RateBudget,
+    ReadEntity, Settings, SettingsError, WhoAmI, WriteEntity, WriteSafety, Writer,
     domain::{
         integration::{Arm, Entity, IntentKind},
         pipeline::OpportunityStage,
@@ -134,6 +135,10 @@ pub(crate) struct TrytonSettings {
     /// Opportunity states that mean another stage than usual.
     #[serde(default)]
     pub(crate) stages: BTreeMap<String, OpportunityStage>,
+    /// Fields that modules of the customer's add to parties and opportunities.
+    #[serde(default)]
+    #[expect(dead_code, reason = "read by itself where it is used; here it counts as known")]
+    pub(crate) custom_fields: CustomFields,
 }
 
 #[async_trait]
@@ -143,6 +148,7 @@ impl Connector for Tryton {
     }
 
     fn check_settings(&self, settings: &Settings) -> Result<(), SettingsError> {
+        self.custom_fields(settings)?;
         let own: TrytonSettings = settings.read()?;
         own.items.map_or(Ok(()), |items| items.check(ItemSettings::check))
     }
@@ -172,9 +178,15 @@ impl Connector for Tryton {
                     "description": "Opportunity states that mean another stage than usual.",
                     "type": "object",
                     "additionalProperties": { "enum": ["QUALIFY", "SCOPING", "PROPOSED", "COMMITTED", "WON", "LOST"] }
-                }
+                },
+                "custom_fields": CustomFields::schema(custom::ENTITIES)
             }
         })
+    }
+
+    fn custom_fields(&self, settings: &Settings) -> Result<CustomFields, SettingsError> {
+        let told = "a property is the technical name of a field: small letters, digits and _";
+        CustomFields::of(settings, custom::ENTITIES)?.with_properties(custom::is_field, told)
     }
 
     async fn probe(&self, net: &Net) -> Result<WhoAmI, Fault> {

@@ -11,6 +11,7 @@ use crosstie_sdk::{
 use serde_json::json;
 
 use crate::{
+    custom::{self, Whole},
     mapping,
     paging::{self, Listing},
     rest::{Rest, number},
@@ -26,27 +27,32 @@ pub(crate) struct OpportunityReader;
 
 #[async_trait]
 impl Reader for OpportunityReader {
-    type Wire = Opportunity;
+    type Wire = Whole<Opportunity>;
 
     fn entity(&self) -> Entity {
         Entity::Opportunity
     }
 
-    async fn page(&self, net: &Net, ask: &Ask) -> Result<Page<Opportunity>, Fault> {
+    async fn page(&self, net: &Net, ask: &Ask) -> Result<Page<Whole<Opportunity>>, Fault> {
         let domain = vec![json!(["company", "=", Rest::of(net)?.settings.company])];
-        paging::page(net, ask, Listing { model: MODEL, fields: FIELDS, domain }).await
+        let asked = custom::asked(net, Entity::Opportunity, FIELDS)?;
+        let fields: Vec<&str> = asked.iter().map(String::as_str).collect();
+        paging::page(net, ask, Listing { model: MODEL, fields: &fields, domain }).await
     }
 
-    async fn one(&self, net: &Net, remote_id: &str) -> Result<Row<Opportunity>, Fault> {
-        let fields = [&["create_date", "write_date"], FIELDS].concat();
+    async fn one(&self, net: &Net, remote_id: &str) -> Result<Row<Whole<Opportunity>>, Fault> {
+        let asked = custom::asked(net, Entity::Opportunity, FIELDS)?;
+        let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
+        let fields = [&["create_date", "write_date"], asked.as_slice()].concat();
         Row::read_one(Rest::of(net)?.read(MODEL, number(remote_id)?, &fields).await?)
     }
 
-    fn key(&self, wire: &Opportunity) -> RowKey {
+    fn key(&self, wire: &Whole<Opportunity>) -> RowKey {
         mapping::key(wire.stamp)
     }
 
-    fn map(&self, wire: &Opportunity, settings: &Settings, bag: &mut Bag) -> Result<Claim, Unmappable> {
+    fn map(&self, wire: &Whole<Opportunity>, settings: &Settings, bag: &mut Bag) -> Result<Claim, Unmappable> {
+        custom::read(settings, (Entity::Opportunity, wire), bag)?;
         let described = mapping::text(&wire.description);
         let name = match described {
             Ok(None) => bag.take("name", "number", mapping::text(&wire.number)),

@@ -1,8 +1,11 @@
 //! Deciding conflicts between systems.
 
+use std::borrow::Cow;
+
 use crosstie_domain::{
     Refusal, Refusals, UserErrorCode,
     access::{AuthContext, RowScope},
+    custom::custom_name,
     ids::{ConflictId, ConnectionId},
     integration::{ConflictRecord, ConflictStatus},
 };
@@ -115,11 +118,13 @@ impl App {
         };
         let now = tx.now();
         state.resolve(value.clone(), now);
-        let Some((field, _)) = subject.values().into_iter().find(|(field, _)| *field == conflict.field) else {
+        let field: Cow<'static, str> = conflict.field.clone().into();
+        if !subject.values().contains_key(&field) && custom_name(&field).is_none() {
             return Ok(Err(no_such_conflict()));
-        };
-        let changed = subject.show(&[(field, value.clone())].into());
-        if subject.values().get(field) != Some(&value) {
+        }
+        let changed = subject.show(&[(field.clone(), value.clone())].into());
+        // A custom field without a value is not among those that are shown.
+        if subject.values().remove(&field).unwrap_or_default() != value {
             let message = "The field does not take this value; write it in the form that the field has.";
             return Ok(Err(vec![Refusal::new("value", UserErrorCode::Invalid, message)]));
         }

@@ -3,6 +3,7 @@
 use crosstie_domain::{
     Refusal, UserErrorCode,
     access::{AuthContext, RowScope},
+    custom::custom_name,
     ids::{ConnectionId, IdentityEventId},
     integration::{
         ConflictStatus, Entity, IdentityEvent, IdentityEventKind, LinkState, Moved,
@@ -20,7 +21,8 @@ use crate::{
     contracts::publish,
     idempotency::{Request, decided},
     ingest::{
-        fields::{Ranks, close, first_voices, open},
+        custom::forget_the_silent,
+        fields::{Ranks, Values, close, first_voices, open},
         pipeline::Subject,
         push, values_of,
     },
@@ -365,6 +367,9 @@ impl App {
         let shown = subject.values();
         let ranks = Ranks::of(tx, speakers.iter().map(|speaker| speaker.connection)).await?;
         let mut fields = first_voices(self.rules(), &ranks, (entity, &shown), (Vec::new(), tx.now()));
+        // Custom fields that nobody shows now may have been spoken of.
+        fields
+            .extend(kept.iter().filter(|(field, _)| custom_name(field).is_some()).map(|(k, v)| (k.clone(), v.clone())));
         for (field, state) in &mut fields {
             let Some(rule) = self.rules().of(entity, field) else { continue };
             if let Some(before) = kept.get(field) {
@@ -374,7 +379,12 @@ impl App {
                 state.voices.keys().filter(|speaker| !speakers.contains(speaker)).cloned().collect();
             let held = state.held.clone();
             for speaker in gone {
-                state.forget(&speaker, &|speaker| ranks.rank(rule, speaker));
+                let rank = |speaker: &Speaker| ranks.rank(rule, speaker);
+                if custom_name(field).is_some() {
+                    state.withdraw(&speaker, &rank);
+                } else {
+                    state.forget(&speaker, &rank);
+                }
             }
             if state.voices.len() < 2
                 && let Some(held) = held
@@ -386,9 +396,9 @@ impl App {
         for assertion in &assertions {
             let speaker = Speaker { connection: assertion.connection_id, remote_id: assertion.remote_id.clone() };
             for (field, value) in values_of(tx, assertion).await? {
-                let Some(rule) = self.rules().of(entity, field) else { continue };
+                let Some(rule) = self.rules().of(entity, &field) else { continue };
                 let state = fields
-                    .entry(field.to_owned())
+                    .entry(field.to_string())
                     .or_insert_with(|| FieldState::agreed(serde_json::Value::Null, assertion.observed_at));
                 if state.voices.contains_key(&speaker) {
                     continue;
@@ -401,18 +411,26 @@ impl App {
                     assertion: Some(assertion.id),
                 };
                 if let Verdict::Held(reason) = state.hear(rule, &|speaker| ranks.rank(rule, speaker), heard) {
-                    open(tx, (entity, record, field), state, reason).await?;
+                    open(tx, (entity, record, &field), state, reason).await?;
                 }
             }
         }
         // Of a system that stands alone everything is shown that it says.
         let alone = speakers.len() == 1;
-        let decided = subject.values().into_keys().filter_map(|field| {
-            let state = fields.get(field)?;
-            let voice = state.voices.values().next().filter(|_| alone);
-            Some((field, voice.map_or_else(|| state.base.clone(), |voice| voice.value.clone())))
-        });
-        if subject.show(&decided.collect()) {
+        let mut decided = Values::new();
+        let named = fields.keys().filter(|field| custom_name(field).is_some()).map(|field| field.clone().into());
+        for field in subject.values().into_keys().chain(named) {
+            let Some(state) = fields.get(&*field) else { continue };
+            let value = match state.voices.values().next() {
+                Some(voice) if alone => voice.value.clone(),
+                // What was taken along from another record belongs to whoever speaks of it.
+                None if custom_name(&field).is_some() => serde_json::Value::Null,
+                _ => state.base.clone(),
+            };
+            decided.insert(field, value);
+        }
+        forget_the_silent(&mut fields);
+        if subject.show(&decided) {
             subject.save(tx, tx.now()).await?;
             let system = AuthContext::system();
             let event = format!("{}_changed", entity.as_str());

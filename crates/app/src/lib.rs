@@ -53,7 +53,8 @@ pub use ingest::{Cause, Ingested, KnownVersion, Observation, Origin, Raw, fields
 pub use lineage::LineageVerified;
 pub use mapping::{
     BadSetting, ConnectionMapping, FieldDifference, Mapped, Mapper, MappingPreview, Outbound, OutboundLine,
-    PreviewMapping, RemapHistory, RevertMapping, RowDifference, RowOutcome, SaveMapping, VendorSettings, Vendors,
+    PreviewMapping, RemapHistory, RevertMapping, RowDifference, RowOutcome, SaveMapping, UnaskedField, VendorSettings,
+    Vendors,
 };
 pub use pauses::{ChangePause, PauseChange};
 pub use refresh::{Refresh, RefreshStep, Refreshed, new_slice};

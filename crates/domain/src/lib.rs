@@ -3,6 +3,7 @@
 pub mod access;
 pub mod billing;
 pub mod contracts;
+pub mod custom;
 pub mod delivery;
 pub mod ids;
 pub mod integration;

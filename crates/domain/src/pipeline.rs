@@ -4,6 +4,7 @@ use async_graphql::{Enum, SimpleObject};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    custom::CustomValues,
     ids::{AccountId, OpportunityId},
     money::Money,
     time::{CivilDate, Instant},
@@ -22,6 +23,9 @@ pub struct AccountRecord {
     pub domain: Option<String>,
     /// E-mail address that invoices go to.
     pub billing_email: Option<String>,
+    /// The customer's own fields that have a value.
+    #[graphql(skip)]
+    pub custom: CustomValues,
     /// The account that it became one with; none for one that stands by itself.
     #[graphql(skip)]
     pub merged_into: Option<AccountId>,
@@ -73,6 +77,9 @@ pub struct OpportunityRecord {
     pub amount: Option<Money>,
     /// The day on which it is expected to close, in the seller's calendar.
     pub close_on: Option<CivilDate>,
+    /// The customer's own fields that have a value.
+    #[graphql(skip)]
+    pub custom: CustomValues,
     /// The opportunity that it became one with; none for one that stands by itself.
     #[graphql(skip)]
     pub merged_into: Option<OpportunityId>,

@@ -94,6 +94,23 @@ impl ServiceOrder {
         ConnectedSystem::of(ctx, &self.0, |order| Some(order.connection_id)).await
     }
 
+    /// Who said so: what each system last said of it, newest first.
+    async fn sources(&self, ctx: &Context<'_>) -> Result<Option<Vec<SourceClaim>>> {
+        sources(ctx, Permission::BillingRead, &self.0, |order| order.id.to_string()).await.map(Some)
+    }
+
+    /// Why a field has the value that it has. The hub has the say over its orders; what billing holds instead is among
+    /// what was overruled.
+    async fn provenance(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The field: `total`.")] field: String,
+    ) -> Result<Option<Provenance>> {
+        let value = |field: &str| shown_values::service_order(&self.0).remove(field).unwrap_or_default();
+        let record = (Entity::ServiceOrder, &self.0);
+        provenance(ctx, Permission::BillingRead, record, (|record| record.id.to_string(), value), &field).await
+    }
+
     /// The invoices that bill it, in the order of their identifiers.
     async fn invoices(
         &self,

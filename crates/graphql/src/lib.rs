@@ -3,6 +3,7 @@
 mod access;
 mod billing;
 mod contracts;
+mod custom;
 mod delivery;
 mod document_scan;
 mod edge;

@@ -16,6 +16,7 @@ use crosstie_store::{
 use crate::{
     access::{access, sensitivity},
     contracts::Sow,
+    custom::{CustomField, CustomFieldQueries, custom_fields},
     edge::{Item, keyed},
     error::ApiError,
     filter::{Choice, ChoiceFilter, Comparison, DateFilter, DateTimeFilter, Filter, IdFilter, Joined, TextFilter},
@@ -56,6 +57,15 @@ impl Account {
         self.0.id.into()
     }
 
+    /// The customer's own fields that have a value, by their names.
+    async fn custom_fields(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only these, at most 100; all when it is left out.")] names: Option<Vec<String>>,
+    ) -> Result<Option<Vec<CustomField>>> {
+        custom_fields(ctx, (Entity::Account, &self.0.custom), names.as_deref()).map(Some)
+    }
+
     /// What other systems know it as.
     async fn external_refs(&self, ctx: &Context<'_>) -> Result<Option<Vec<ExternalRef>>> {
         let record = (Entity::Account, &self.0);
@@ -79,7 +89,7 @@ impl Account {
     async fn provenance(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The field, such as `billingEmail`.")] field: String,
+        #[graphql(desc = "The field, such as `billingEmail` or `custom.region`.")] field: String,
     ) -> Result<Option<Provenance>> {
         let value = |field: &str| shown_values::account(&self.0).remove(field).unwrap_or_default();
         let record = (Entity::Account, &self.0);
@@ -161,6 +171,15 @@ impl Opportunity {
         self.0.id.into()
     }
 
+    /// The customer's own fields that have a value, by their names.
+    async fn custom_fields(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only these, at most 100; all when it is left out.")] names: Option<Vec<String>>,
+    ) -> Result<Option<Vec<CustomField>>> {
+        custom_fields(ctx, (Entity::Opportunity, &self.0.custom), names.as_deref()).map(Some)
+    }
+
     /// The account that may buy.
     async fn account(&self, ctx: &Context<'_>) -> Result<Option<Account>> {
         let found = access(ctx, Permission::PipelineRead)?;
@@ -224,7 +243,7 @@ impl Opportunity {
     async fn provenance(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The field, such as `amount`.")] field: String,
+        #[graphql(desc = "The field, such as `amount` or `custom.region`.")] field: String,
     ) -> Result<Option<Provenance>> {
         let value = |field: &str| shown_values::opportunity(&self.0).remove(field).unwrap_or_default();
         let record = (Entity::Opportunity, &self.0);
@@ -345,6 +364,6 @@ listed! {
     "One opportunity; null when there is none that you may see." opportunity from pipeline::opportunities_by_ids;
 }
 
-/// Queries for accounts and opportunities.
+/// Queries for accounts and opportunities, and the customer's own fields of both.
 #[derive(MergedObject, Default)]
-pub(crate) struct PipelineQueries(AccountQueries, OpportunityQueries);
+pub(crate) struct PipelineQueries(AccountQueries, OpportunityQueries, CustomFieldQueries);

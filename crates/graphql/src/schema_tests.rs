@@ -7,6 +7,7 @@ use async_graphql::parser::{
     types::{FieldDefinition, TypeDefinition, TypeKind, TypeSystemDefinition},
 };
 
+use crosstie_domain::{custom::built_in_fields, integration::Entity};
 use futures::StreamExt;
 
 use super::{builder, sdl};
@@ -131,4 +132,15 @@ async fn every_root_field_has_an_operation_that_fits_the_schema() {
         fields.extend(root.fields.iter().map(|field| field.node.name.node.to_string()));
     }
     assert_eq!(covered, fields);
+}
+
+#[test]
+fn no_custom_field_can_go_by_the_name_of_a_field_that_every_record_has() {
+    for (name, entity) in [("Account", Entity::Account), ("Opportunity", Entity::Opportunity)] {
+        let found = types().into_iter().find(|definition| definition.name.node == name).expect("the type is there");
+        let TypeKind::Object(object) = found.kind else { panic!("{name} is an object") };
+        let mut fields: Vec<String> = object.fields.iter().map(|field| field.node.name.node.to_string()).collect();
+        fields.sort();
+        assert_eq!(fields, built_in_fields(entity), "{name}");
+    }
 }

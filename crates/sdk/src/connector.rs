@@ -1,10 +1,11 @@
 //! A connector: what it declares and the parts that it offers.
 
+use crosstie_domain::UserErrorCode;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use serde_path_to_error::Segment;
 
-use crate::{AnyReader, Descriptor, Fault, Inbound, Net, Writer};
+use crate::{AnyReader, CustomFields, Descriptor, Fault, Inbound, Net, Writer};
 
 /// Translates one vendor to and from the hub's records. Stateless: one value serves every connection to the vendor.
 ///
@@ -24,6 +25,15 @@ pub trait Connector: Send + Sync {
     /// An object of which nothing more is said, unless a connector says it.
     fn settings_schema(&self) -> Value {
         json!({ "type": "object" })
+    }
+
+    /// The customer's own fields that the settings name, for a connector that reads any. [`CustomFields::of`] finds them;
+    /// what else the vendor asks of a property is checked here.
+    ///
+    /// # Errors
+    /// The setting that is wrong, by its path.
+    fn custom_fields(&self, _settings: &Settings) -> Result<CustomFields, SettingsError> {
+        Ok(CustomFields::default())
     }
 
     /// Asks the vendor who the connection signs in as. The cheapest call that needs a valid credential.
@@ -65,6 +75,8 @@ pub struct Settings(Value);
 pub struct SettingsError {
     /// The keys that lead to it, from the outermost on; none when the settings as a whole are meant.
     pub path: Vec<String>,
+    /// What is wrong with it, for a program.
+    pub code: UserErrorCode,
     /// What is wrong with it, in words.
     pub why: String,
 }
@@ -72,7 +84,7 @@ pub struct SettingsError {
 impl SettingsError {
     /// What is wrong with the setting that these keys lead to.
     pub fn at(path: Vec<String>, why: impl Into<String>) -> Self {
-        Self { path, why: why.into() }
+        Self { path, code: UserErrorCode::Invalid, why: why.into() }
     }
 }
 
@@ -99,7 +111,7 @@ impl Settings {
                 Segment::Seq { index } => Some(index.to_string()),
                 Segment::Enum { .. } | Segment::Unknown => None,
             });
-            SettingsError { path: path.collect(), why: error.inner().to_string() }
+            SettingsError::at(path.collect(), error.inner().to_string())
         })
     }
 }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod connector;
+mod custom;
 mod descriptor;
 mod fake;
 mod fault;
@@ -16,6 +17,7 @@ mod writer;
 
 pub use connector::{Connector, Settings, SettingsError, WhoAmI};
 pub use crosstie_domain as domain;
+pub use custom::{CUSTOM_FIELDS, CustomFields};
 pub use descriptor::{AuthMode, Descriptor, RateBudget, ReadEntity, WriteEntity};
 pub use fake::{FakeVendor, MemoryTransport};
 pub use fault::{Fault, FieldError};
@@ -30,6 +32,7 @@ pub use net::{
 pub use net::{Priority, Quotas, Sending, fault_code};
 pub use reader::{
     AnyReader, Ask, Bag, Deletes, MappedPage, MappedRow, More, Observed, Order, Page, Reader, Row, RowKey, Unmappable,
+    fingerprint,
 };
 pub use redact::{REDACTED, Redactor};
 pub use update::{Comparison, FieldChange};

@@ -8,6 +8,7 @@ use crosstie_domain::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::{Fault, Net, Settings};
 
@@ -152,6 +153,11 @@ pub struct RowKey {
     pub remote_id: String,
     /// The vendor's version: a change time, an etag, whatever changes when the row does.
     pub version: Option<String>,
+}
+
+/// A short text in the place of one that is too long for a version: another one for another text.
+pub fn fingerprint(text: &str) -> String {
+    hex::encode(&Sha256::digest(text.as_bytes())[..16])
 }
 
 /// A row that cannot be mapped at all. It parks alone.

@@ -203,6 +203,7 @@ impl Connections {
             let webhook_secrets = setup.webhook_secrets;
             let (reading, connector, pressure) = (setup.reading, setup.connector, Pressure::default());
             let connection = Connection { connector, net, live, webhook_secrets, pressure, redactor, record, reading };
+            connection.note_custom_fields();
             connection.begin(app).await?;
             save_objectives(app, &connection, &connection.reading).await?;
             if by_id.insert(connection.record.id, Arc::new(connection)).is_some() {

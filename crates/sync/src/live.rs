@@ -1,9 +1,10 @@
 //! The settings of a connection as they are in force now, which may change while it works.
 
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crosstie_domain::{
     Instant,
+    custom::CustomFieldDefinition,
     integration::{mapping_label, merge_patch},
 };
 use crosstie_sdk::{MappedRow, Settings};
@@ -29,13 +30,20 @@ struct InForce {
 pub(crate) struct Live {
     configured: Value,
     now: RwLock<InForce>,
+    /// The customer's own fields by the settings in force.
+    custom_fields: RwLock<Arc<[CustomFieldDefinition]>>,
 }
 
 impl Live {
     /// The settings of the configuration alone.
     pub(crate) fn new(configured: Value) -> Self {
         let configured = if configured.is_null() { Value::Object(serde_json::Map::new()) } else { configured };
-        Self { configured, now: RwLock::default() }
+        Self { configured, ..Self::default() }
+    }
+
+    /// The customer's own fields by the settings in force.
+    pub(crate) fn custom_fields(&self) -> Arc<[CustomFieldDefinition]> {
+        Arc::clone(&self.custom_fields.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The settings of the configuration.
@@ -49,6 +57,13 @@ impl Live {
 }
 
 impl Connection {
+    /// Notes which fields of the customer's own the settings in force name.
+    pub(crate) fn note_custom_fields(&self) {
+        let found = self.connector.custom_fields(&self.net.settings());
+        let told = found.map(|fields| fields.definitions()).unwrap_or_default();
+        *self.live.custom_fields.write().unwrap_or_else(PoisonError::into_inner) = told.into();
+    }
+
     /// The version of the mapping that is in force in this process; 0 for the configuration alone.
     pub fn mapping_version(&self) -> i32 {
         self.live.now().version
@@ -82,6 +97,8 @@ impl Connection {
         let mut live = self.live.now.write().unwrap_or_else(PoisonError::into_inner);
         self.net.change_settings(settings);
         *live = InForce { version, since };
+        drop(live);
+        self.note_custom_fields();
         info!(connection.name = %self.record.name, mapping.version = version, "a mapping was taken up");
         Ok(())
     }

@@ -8,12 +8,12 @@ use std::{
 
 use crosstie_domain::{
     ids::ConnectionId,
-    integration::{AlertKey, AlertKind, Entity, ShapeChangeKind, ShapeChangeRecord},
+    integration::{AlertKey, AlertKind, Entity, ShapeChangeKind, ShapeChangeRecord, merge_patch},
 };
-use crosstie_sdk::MappedRow;
+use crosstie_sdk::{MappedRow, Settings};
 use crosstie_store::{
     StoreError,
-    integration::{KnownField, KnownShape, known_shape},
+    integration::{KnownField, KnownShape, known_shape, mappings},
 };
 use serde_json::Value;
 use tracing::warn;
@@ -26,6 +26,8 @@ const MOST_FIELDS: usize = 500;
 const MOST_LEVELS: usize = 6;
 /// The longest path, in bytes.
 const LONGEST_PATH: usize = 200;
+/// Versions of a mapping that are looked at to tell what was asked for before.
+const EARLIER_MAPPINGS: i64 = 25;
 /// Rows that a shape is learned from before a change of it is told.
 const LEARNED_AFTER: i64 = 10;
 
@@ -75,7 +77,12 @@ impl Engine {
             None => Known { shape: known_shape(self.app.store(), key).await?, no_news: BTreeSet::new() },
         };
         let before = known.shape.clone();
-        let changes = learn(&mut known.shape, &page, rows.len());
+        let mut changes = learn(&mut known.shape, &page, rows.len());
+        if changes.iter().any(|(kind, ..)| *kind == ShapeChangeKind::Removed) {
+            let unasked = self.asked_no_more(connection, entity).await?;
+            let is_unasked = |path: &str| path.split(['.', '[']).any(|name| unasked.contains(name));
+            changes.retain(|(kind, path, ..)| *kind != ShapeChangeKind::Removed || !is_unasked(path));
+        }
         if known.shape.fields != before.fields || before.rows_seen < LEARNED_AFTER {
             self.save_shape(connection, entity, (&known.shape, &changes)).await?;
         }
@@ -85,6 +92,23 @@ impl Engine {
         known.no_news.insert(print);
         self.shapes.known.lock().unwrap_or_else(PoisonError::into_inner).insert(key, known);
         Ok(())
+    }
+
+    /// The properties of custom fields that an earlier mapping asked for and the one in force does not: that they are gone
+    /// is the hub's own doing.
+    async fn asked_no_more(&self, connection: &Connection, entity: Entity) -> Result<BTreeSet<String>, StoreError> {
+        let properties = |settings: &Settings| -> BTreeSet<String> {
+            let fields = connection.connector.custom_fields(settings).unwrap_or_default();
+            fields.properties(entity).into_iter().map(str::to_owned).collect()
+        };
+        let configured = connection.live.configured();
+        let mut asked = properties(&Settings::new(configured.clone()));
+        for mapping in mappings(self.app.store(), connection.record.id, EARLIER_MAPPINGS).await? {
+            asked.append(&mut properties(&Settings::new(merge_patch(configured.clone(), &mapping.document))));
+        }
+        let now = properties(&connection.net.settings());
+        asked.retain(|property| !now.contains(property));
+        Ok(asked)
     }
 
     async fn save_shape(

@@ -1,8 +1,11 @@
 //! The connectors behind the configured connections, as the use cases may ask them.
 
+use std::sync::Arc;
+
 use crosstie_app::{BadSetting, Mapped, Mapper, Outbound, VendorSettings, Vendors};
 use crosstie_domain::{
-    ItemCode,
+    ItemCode, UserErrorCode,
+    custom::CustomFieldDefinition,
     ids::ConnectionId,
     integration::{EffectSafety, Entity, IntentKind},
 };
@@ -27,10 +30,11 @@ impl Vendors for Connections {
 
     fn check(&self, connection: ConnectionId, settings: &Value) -> Result<(), BadSetting> {
         let Some(connection) = self.get(connection) else {
-            return Err(BadSetting { path: Vec::new(), why: "the connection is not configured".to_owned() });
+            let why = "the connection is not configured".to_owned();
+            return Err(BadSetting { path: Vec::new(), code: UserErrorCode::NotFound, why });
         };
         let checked = connection.connector.check_settings(&Settings::new(settings.clone()));
-        checked.map_err(|error| BadSetting { why: error.to_string(), path: error.path })
+        checked.map_err(|error| BadSetting { why: error.to_string(), code: error.code, path: error.path })
     }
 
     fn outbound(
@@ -45,6 +49,16 @@ impl Vendors for Connections {
             Ok(codes) => Outbound::Codes(codes),
             Err(fault) => Outbound::Refused { code: fault.code().to_owned(), why: fault.to_string() },
         })
+    }
+
+    fn custom_fields(&self, connection: ConnectionId, settings: &Value) -> Vec<CustomFieldDefinition> {
+        let connector = self.get(connection).map(|connection| connection.connector);
+        let found = connector.map(|connector| connector.custom_fields(&Settings::new(settings.clone())));
+        found.and_then(Result::ok).map(|fields| fields.definitions()).unwrap_or_default()
+    }
+
+    fn custom_fields_in_force(&self) -> Vec<(ConnectionId, Arc<[CustomFieldDefinition]>)> {
+        self.all().into_iter().map(|connection| (connection.record.id, connection.live.custom_fields())).collect()
     }
 
     fn safety(&self, connection: ConnectionId, intent: IntentKind, entity: Entity) -> Option<EffectSafety> {

@@ -432,7 +432,7 @@ impl Graph {
         let sold = &self.sold[0];
         Some(match operation {
             "nodes" => json!({ "ids": [sold.sow, sold.opportunity] }),
-            "fieldAuthorities" | "matchCandidates" => json!({}),
+            "customFieldDefinitions" | "fieldAuthorities" | "matchCandidates" => json!({}),
             "identityDecisions" => json!({ "recordId": self.id_of("Account") }),
             "linkRecord" => json!({ "input": {
                 "connectionId": self.billing, "remoteId": "cus_none", "recordId": self.id_of("Account"),

@@ -390,3 +390,36 @@ fn the_stand_in_lists_page_by_page() {
     }
     assert_eq!(listed, made);
 }
+
+#[tokio::test]
+async fn mapped_properties_are_asked_for_in_pages_and_one_by_one_and_others_do_not_come() {
+    let account = Account::with_settings(json!({ "custom_fields": {
+        "opportunity": {
+            "region": { "property": "region", "kind": "TEXT" },
+            "area": { "property": "region", "kind": "CHOICE" },
+            "rawAmount": { "property": "amount", "kind": "NUMBER" },
+        },
+        "account": { "tier": { "property": "tier", "kind": "TEXT" } },
+    } }));
+    let properties = json!({ "dealname": "Rollout", "region": "EMEA", "tier": "gold", "amount": "10" });
+    let id = account.create("deals", json!({ "properties": properties }));
+    account.create("companies", json!({ "properties": { "name": "Acme", "region": "EMEA", "tier": "gold" } }));
+    account.pass_ms(1);
+    let rows = account.read_all(Entity::Opportunity, account.ask(PAGE)).await.concat();
+    let one = reader(Entity::Opportunity).read_one(&account.net, &id).await.expect("it is there");
+    for row in rows.iter().chain([&one]) {
+        let MappedRow::Good(seen) = row else { panic!("{row:?}") };
+        let value = |name: &str| seen.fields[&format!("custom.{name}")].value["value"].clone();
+        assert_eq!((value("region"), value("area"), value("rawAmount")), (json!("EMEA"), json!("EMEA"), json!("10")));
+        assert!(seen.raw["properties"].get("tier").is_none(), "nobody asked for it");
+    }
+    let companies = account.read_all(Entity::Account, account.ask(PAGE)).await.concat();
+    let MappedRow::Good(seen) = &companies[0] else { panic!("{companies:?}") };
+    assert_eq!(seen.fields["custom.tier"].value["value"], "gold");
+    assert!(seen.raw["properties"].get("region").is_none());
+    let searched = account.requests().into_iter().find(|request| request.url.ends_with("/deals/search"));
+    let body: Value = serde_json::from_slice(&searched.expect("a search").body).expect("JSON");
+    let asked: Vec<&str> = body["properties"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
+    assert_eq!(asked.iter().filter(|name| **name == "region").count(), 1, "each once: {asked:?}");
+    assert_eq!(asked.iter().filter(|name| **name == "amount").count(), 1, "each once: {asked:?}");
+}

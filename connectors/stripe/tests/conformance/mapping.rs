@@ -124,3 +124,41 @@ fn the_version_changes_with_what_is_mapped_and_with_nothing_else() {
         assert_ne!(version(&changed), first, "{field}");
     }
 }
+
+#[test]
+fn entries_of_the_metadata_are_the_customers_own_fields() {
+    let settings = Settings::new(json!({ "custom_fields": { "account": {
+        "region": { "property": "region", "kind": "TEXT" },
+        "seats": { "property": "seat count", "kind": "NUMBER" },
+        "tier": { "property": "tier", "kind": "CHOICE" },
+    } } }));
+    Stripe.check_settings(&settings).expect("it is good");
+    let readers = Stripe.readers();
+    let reader = readers.iter().find(|reader| reader.entity() == Entity::Account).expect("a reader");
+    let seen = |metadata: Value| match reader.map_raw(&settings, json!({ "id": "cus_2", "metadata": metadata })) {
+        MappedRow::Good(seen) => *seen,
+        other => panic!("{other:?}"),
+    };
+    let first = seen(json!({ "region": "EMEA", "seat count": "many", "other": "x" }));
+    let region = &first.fields["custom.region"];
+    assert_eq!(region.value, json!({ "kind": "TEXT", "value": "EMEA" }));
+    assert_eq!(region.source_path, "metadata.region");
+    let seats = &first.fields["custom.seats"];
+    assert!(seats.value.is_null() && seats.problem.is_some());
+    let tier = &first.fields["custom.tier"];
+    assert_eq!((&tier.value, &tier.problem), (&Value::Null, &None), "all of the metadata is there: it is empty");
+    // Stripe has no time of last change: the version tells that an entry is another one.
+    let other = seen(json!({ "region": "APAC", "seat count": "many", "other": "x" }));
+    assert_ne!(first.key.version, other.key.version);
+    assert_eq!(seen(json!({})).key.version.as_deref(), Some("/"), "without metadata as ever");
+    assert_eq!(
+        seen(json!({ "crosstie_account": "x" })).key.version.as_deref(),
+        Some("/"),
+        "the hub's own says nothing"
+    );
+    for (kind, property) in [("opportunity", "region"), ("account", "re[gion]")] {
+        let field = json!({ "property": property, "kind": "TEXT" });
+        let wrong = Settings::new(json!({ "custom_fields": { kind: { "region": field } } }));
+        assert!(Stripe.check_settings(&wrong).is_err(), "{kind} {property}");
+    }
+}

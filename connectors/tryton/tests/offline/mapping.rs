@@ -169,3 +169,40 @@ fn settings_need_a_company_and_nothing_unknown() {
         assert!(check(wrong).is_err());
     }
 }
+
+#[test]
+fn fields_of_the_customers_own_are_read_in_trytons_classes() {
+    let settings = json!({ "company": 1, "custom_fields": { "account": {
+        "region": { "property": "region", "kind": "TEXT" },
+        "arr": { "property": "arr", "kind": "NUMBER" },
+        "since": { "property": "customer_since", "kind": "DATE" },
+        "reviewedAt": { "property": "reviewed_at", "kind": "INSTANT" },
+        "strategic": { "property": "strategic", "kind": "BOOLEAN" },
+        "odd": { "property": "odd", "kind": "DATE" },
+        "notAsked": { "property": "not_asked", "kind": "TEXT" },
+        "label": { "property": "name", "kind": "TEXT" },
+    } } });
+    Tryton.check_settings(&Settings::new(settings.clone())).expect("it is good");
+    let mut raw: Value = serde_json::from_str(include_str!("../../fixtures/account.json")).expect("a fixture");
+    let own = json!({
+        "region": null, "arr": { "__class__": "Decimal", "decimal": "12000.50" }, "strategic": true,
+        "customer_since": { "__class__": "date", "year": 2026, "month": 2, "day": 28 },
+        "reviewed_at": { "__class__": "datetime", "year": 2026, "month": 2, "day": 28, "hour": 10, "minute": 0,
+            "second": 0, "microsecond": 0 },
+        "odd": { "__class__": "date", "year": 2026, "month": 2, "day": 30 },
+    });
+    for (name, value) in own.as_object().expect("fields") {
+        raw[name] = value.clone();
+    }
+    let seen = observe(Entity::Account, settings, &raw.to_string());
+    let value = |name: &str| seen.fields[&format!("custom.{name}")].value["value"].clone();
+    assert_eq!((value("arr"), value("since")), (json!("12000.5"), json!("2026-02-28")));
+    assert_eq!((value("reviewedAt"), value("strategic")), (json!("2026-02-28T10:00:00Z"), json!(true)));
+    assert_eq!((value("region"), value("label")), (Value::Null, json!("Lakeside Robotics")));
+    assert!(seen.fields["custom.odd"].problem.is_some(), "there is no such day, and the party goes on");
+    assert_eq!(seen.fields["custom.region"].problem, None);
+    assert!(!seen.fields.contains_key("custom.notAsked"));
+    let dotted = json!({ "property": "currency.code", "kind": "TEXT" });
+    let dotted = Settings::new(json!({ "company": 1, "custom_fields": { "account": { "currency": dotted } } }));
+    assert!(Tryton.check_settings(&dotted).is_err());
+}

@@ -105,3 +105,23 @@ async fn the_probe_names_the_company() {
     let elsewhere = Bench::with(json!({ "company": 9 }));
     assert!(matches!(Tryton.probe(&elsewhere.net).await, Err(Fault::Rejected { .. })));
 }
+
+#[tokio::test]
+async fn fields_of_the_customers_own_are_asked_for_in_pages_and_one_by_one() {
+    let bench = Bench::with(json!({ "company": 1, "custom_fields": { "opportunity": {
+        "region": { "property": "region", "kind": "TEXT" },
+        "currencyId": { "property": "currency", "kind": "TEXT" },
+    } } }));
+    let mut made = lead(1);
+    made["region"] = json!("EMEA");
+    made["company"] = json!(1);
+    bench.fake().add("sale.opportunity", made, at(0));
+    let ask = Ask { since: None, until: at(1_000), more: None, limit: PAGE };
+    let page = reader(Entity::Opportunity).read_page(&bench.net, &ask).await.expect("a page");
+    let one = reader(Entity::Opportunity).read_one(&bench.net, "1").await.expect("it is there");
+    for row in page.rows.iter().chain([&one]) {
+        let crosstie_sdk::MappedRow::Good(seen) = row else { panic!("{row:?}") };
+        assert_eq!(seen.fields["custom.region"].value["value"], "EMEA");
+        assert!(seen.raw["currency"]["code"].is_string(), "it is reached into as ever: {}", seen.raw);
+    }
+}

@@ -34,7 +34,7 @@ impl Cleaned {
             if let Some(now) = clean_field(field, erased) {
                 *field = now;
                 any = true;
-            } else if marked {
+            } else if marked || field.value.to_string().contains("[erased:") {
                 field.problem = Some(ERASED.to_owned());
             }
             // What the claim says counts in lineage, too, and the mark is to stand there.

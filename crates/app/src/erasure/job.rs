@@ -176,5 +176,7 @@ pub(super) fn clean_field(field: &AssertedField, erased: &Erased) -> Option<Asse
 
 /// Whether a value was erased as a whole.
 pub(super) fn is_erased(value: &Value) -> bool {
-    value.as_str().is_some_and(is_mark)
+    // A custom field says beside its value of which kind it is.
+    let text = value.as_str().or_else(|| value.get("value").and_then(Value::as_str));
+    text.is_some_and(is_mark)
 }

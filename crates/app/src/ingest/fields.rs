@@ -1,15 +1,20 @@
 //! What becomes of the fields of a record when a system speaks of it: alone it is followed, among several the rules of
 //! authority decide.
 
-use std::collections::BTreeMap;
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use crosstie_domain::{
     Instant,
     access::RowScope,
+    custom::{EVERY_CUSTOM_FIELD, custom_name},
     ids::{AssertionId, ConflictId, ConnectionId},
     integration::{
         Arm, Assertion, ConflictRecord, ConflictStatus, ConflictVoice, Entity,
         authority::{FieldRule, FieldRules, FieldState, Heard, HeldReason, Speaker, Verdict, Voice},
+        provenance::shared_fields,
     },
 };
 use crosstie_store::{
@@ -18,11 +23,11 @@ use crosstie_store::{
 };
 use serde_json::Value;
 
-use super::{page::Page, push};
+use super::{custom, page::Page, push};
 use crate::{App, AppError};
 
 /// Values by the names of shared fields.
-pub type Values = BTreeMap<&'static str, Value>;
+pub type Values = BTreeMap<Cow<'static, str>, Value>;
 
 /// A record that a system speaks of.
 pub(super) struct Spoken<'a> {
@@ -37,6 +42,8 @@ pub(super) struct Spoken<'a> {
     pub(super) assertion: AssertionId,
     /// What is said, field by field; a field that is not spoken of is missing.
     pub(super) said: Values,
+    /// The custom fields that it speaks of, whether they have a value or not.
+    pub(super) custom: BTreeSet<&'a str>,
 }
 
 /// What the systems behind the voices of records are for.
@@ -73,7 +80,9 @@ impl App {
         if !page.is_shared(&spoken) {
             let rules = self.rules();
             let has_a_say = |field: &str| rules.of(spoken.entity, field)?.authority.rank(origin.arms);
-            return spoken.said.into_iter().filter(|(field, _)| has_a_say(field).is_some()).collect();
+            let withdrawn = custom::unsaid(shown, &spoken.custom);
+            let said = spoken.said.into_iter().filter(|(field, _)| has_a_say(field).is_some());
+            return said.chain(withdrawn).collect();
         }
         if !origin.mode.decides() {
             // It is not heard before it has a say: what it says then must count as new. Lineage keeps what it says now.
@@ -81,12 +90,12 @@ impl App {
         }
         let mut fields = page.take_fields(self.rules(), &spoken, shown);
         let ranks = page.ranks();
-        let mut decided = Values::new();
+        let mut decided = custom::withdraw(page, self.rules(), &spoken, &mut fields);
         for (field, value) in spoken.said {
-            let Some(rule) = self.rules().of(spoken.entity, field) else { continue };
+            let Some(rule) = self.rules().of(spoken.entity, &field) else { continue };
             let state = fields
-                .entry(field.to_owned())
-                .or_insert_with(|| FieldState::agreed(shown.get(field).cloned().unwrap_or(Value::Null), spoken.at));
+                .entry(field.to_string())
+                .or_insert_with(|| FieldState::agreed(shown.get(&field).cloned().unwrap_or(Value::Null), spoken.at));
             let held_before = state.held.clone();
             let heard = Heard {
                 speaker: spoken.speaker.clone(),
@@ -97,9 +106,9 @@ impl App {
             };
             let verdict = state.hear(rule, &|speaker| ranks.rank(rule, speaker), heard);
             if matches!(verdict, Verdict::Followed | Verdict::Converged) {
-                decided.insert(field, state.base.clone());
+                decided.insert(field.clone(), state.base.clone());
             }
-            let subject = (spoken.entity, spoken.record_id, field);
+            let subject = (spoken.entity, spoken.record_id, &*field);
             match (verdict, held_before) {
                 (Verdict::Held(reason), None) => {
                     let conflict = opened(subject, state, (page.tx.new_id(), reason, page.now));
@@ -128,7 +137,7 @@ impl App {
 /// Names the speaker of values that were shown before anybody else spoke and that it repeats: it alone can have said them.
 pub(super) fn name_the_only_speaker(fields: &mut Fields, rules: &FieldRules, ranks: &Ranks, spoken: &Spoken<'_>) {
     for (field, value) in &spoken.said {
-        let (Some(rule), Some(state)) = (rules.of(spoken.entity, field), fields.get_mut(*field)) else { continue };
+        let (Some(rule), Some(state)) = (rules.of(spoken.entity, field), fields.get_mut(&**field)) else { continue };
         let repeats = state.by.is_none() && !value.is_null() && *value == state.base;
         if repeats && ranks.rank(rule, &spoken.speaker).is_some() {
             state.by = Some(spoken.speaker.clone());
@@ -152,14 +161,22 @@ pub(crate) fn first_voices(
 ) -> Fields {
     let since = said.iter().map(|once| once.assertion.observed_at).max().unwrap_or(now);
     let mut fields = Fields::new();
-    for rule in rules.all().iter().filter(|rule| rule.entity == entity) {
-        let base = shown.get(rule.field).cloned().unwrap_or(Value::Null);
-        fields.insert(rule.field.to_owned(), FieldState::agreed(base, since));
+    let shared = shared_fields(entity).filter(|field| *field != EVERY_CUSTOM_FIELD).map(str::to_owned);
+    let custom = shown.keys().filter(|field| custom_name(field).is_some()).map(ToString::to_string);
+    for field in shared.chain(custom) {
+        let base = shown.get(field.as_str()).cloned().unwrap_or(Value::Null);
+        fields.insert(field, FieldState::agreed(base, since));
     }
     for Once { assertion, values } in said {
         let speaker = Speaker { connection: assertion.connection_id, remote_id: assertion.remote_id.clone() };
         for (field, value) in values {
-            let Some(state) = fields.get_mut(field) else { continue };
+            let state = match fields.get_mut(&*field) {
+                Some(state) => state,
+                None if custom_name(&field).is_some() => {
+                    fields.entry(field.into_owned()).or_insert_with(|| FieldState::agreed(Value::Null, since))
+                }
+                None => continue,
+            };
             let voice = Voice {
                 settled: Some(value.clone()),
                 value,
@@ -171,8 +188,8 @@ pub(crate) fn first_voices(
             state.voices.insert(speaker.clone(), voice);
         }
     }
-    for rule in rules.all().iter().filter(|rule| rule.entity == entity) {
-        let Some(state) = fields.get_mut(rule.field) else { continue };
+    for (field, state) in &mut fields {
+        let Some(rule) = rules.of(entity, field) else { continue };
         let agree = state.voices.iter().filter(|(_, voice)| voice.value == state.base);
         let ranked = agree.filter_map(|(speaker, _)| Some((ranks.rank(rule, speaker)?, speaker.clone())));
         state.by = ranked.min().map(|(_, speaker)| speaker);
@@ -240,7 +257,12 @@ pub(crate) async fn close(tx: &Tx, id: ConflictId, status: ConflictStatus, state
     Ok(tx.save_conflict(&closed(&conflict, status, state, tx.now())).await?)
 }
 
-fn closed(conflict: &ConflictRecord, status: ConflictStatus, state: &FieldState, now: Instant) -> ConflictRecord {
+pub(super) fn closed(
+    conflict: &ConflictRecord,
+    status: ConflictStatus,
+    state: &FieldState,
+    now: Instant,
+) -> ConflictRecord {
     let version = conflict.version + 1;
     ConflictRecord { voices: voices(state), version, status, closed_at: Some(now), ..conflict.clone() }
 }

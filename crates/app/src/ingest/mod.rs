@@ -2,6 +2,7 @@
 //! transaction that the caller commits with its cursor or inbox state.
 
 mod billing;
+pub(crate) mod custom;
 mod documents;
 pub(crate) mod fields;
 mod matching;
@@ -17,6 +18,7 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 use crosstie_domain::{
     Instant,
     billing::InvoiceStatus,
+    custom::custom_name,
     ids::{AccountId, AssertionId, ConnectionId, CorrectionId, ExchangeId, InboundEventId, SyncRunId},
     integration::{
         Arm, AssertedField, Assertion, Claim, ConnectionMode, Entity, LinkState, MatchCandidate, authority::Speaker,
@@ -282,6 +284,7 @@ impl App {
             at: moment(seen.remote_version).filter(|at| *at <= page.now).unwrap_or(page.now),
             assertion,
             said,
+            custom: seen.fields.keys().map(String::as_str).filter(|name| custom_name(name).is_some()).collect(),
         };
         let decided = self.decide(page, spoken);
         let changed = subject.show(&decided) || is_new;

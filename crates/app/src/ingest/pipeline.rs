@@ -3,6 +3,7 @@
 use crosstie_domain::{
     Instant,
     access::RowScope,
+    custom::CustomValues,
     ids::{AccountId, OpportunityId},
     integration::{Entity, authority::Speaker},
     pipeline::{AccountClaim, AccountRecord, OpportunityClaim, OpportunityRecord, OpportunityStage},
@@ -11,7 +12,7 @@ use crosstie_store::{Tx, integration::Identity, pipeline};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Observed, fields::Values, matching, page::Page, said::Said};
+use super::{Observed, custom, fields::Values, matching, page::Page, said::Said};
 use crate::{App, AppError};
 
 /// A record that is not merged into another one, with what it shows.
@@ -36,6 +37,13 @@ impl Subject {
     pub(crate) fn show(&mut self, decided: &Values) -> bool {
         let before = self.values();
         for (field, value) in decided {
+            let custom = match self {
+                Self::Account(account) => &mut account.custom,
+                Self::Opportunity(opportunity) => &mut opportunity.custom,
+            };
+            if custom::show(custom, field, value) {
+                continue;
+            }
             match self {
                 Self::Account(account) => show_account(account, field, value),
                 Self::Opportunity(opportunity) => show_opportunity(opportunity, field, value),
@@ -160,43 +168,52 @@ impl Subject {
 /// What records show, by the names of shared fields.
 pub mod shown_values {
     use crosstie_domain::{
-        billing::InvoiceRecord,
+        billing::{InvoiceRecord, ServiceOrderRecord},
         pipeline::{AccountRecord, OpportunityRecord},
     };
     use serde_json::json;
 
-    use super::{Values, stage};
+    use super::{Values, custom, stage};
 
     /// Of an account.
     pub fn account(account: &AccountRecord) -> Values {
-        Values::from([
-            ("name", json!(account.name)),
-            ("domain", json!(account.domain)),
-            ("billing_email", json!(account.billing_email)),
-        ])
+        let mut values = Values::from([
+            ("name".into(), json!(account.name)),
+            ("domain".into(), json!(account.domain)),
+            ("billing_email".into(), json!(account.billing_email)),
+        ]);
+        values.extend(custom::values(&account.custom));
+        values
     }
 
     /// Of an opportunity.
     pub fn opportunity(opportunity: &OpportunityRecord) -> Values {
-        Values::from([
-            ("name", json!(opportunity.name)),
-            ("account", json!(opportunity.account_id)),
-            ("stage", stage(opportunity.native_stage.clone(), opportunity.stage)),
-            ("amount", json!(opportunity.amount)),
-            ("close_on", json!(opportunity.close_on)),
-        ])
+        let mut values = Values::from([
+            ("name".into(), json!(opportunity.name)),
+            ("account".into(), json!(opportunity.account_id)),
+            ("stage".into(), stage(opportunity.native_stage.clone(), opportunity.stage)),
+            ("amount".into(), json!(opportunity.amount)),
+            ("close_on".into(), json!(opportunity.close_on)),
+        ]);
+        values.extend(custom::values(&opportunity.custom));
+        values
+    }
+
+    /// Of a service order.
+    pub fn service_order(order: &ServiceOrderRecord) -> Values {
+        Values::from([("total".into(), json!(order.total))])
     }
 
     /// Of an invoice. Its lines are told apart by their own table.
     pub fn invoice(invoice: &InvoiceRecord) -> Values {
         Values::from([
-            ("customer", json!(invoice.account_id)),
-            ("number", json!(invoice.number)),
-            ("status", json!({ "native": invoice.native_status, "common": invoice.status })),
-            ("total", json!(invoice.total)),
-            ("amount_paid", json!(invoice.amount_paid)),
-            ("issued_on", json!(invoice.issued_on)),
-            ("due_on", json!(invoice.due_on)),
+            ("customer".into(), json!(invoice.account_id)),
+            ("number".into(), json!(invoice.number)),
+            ("status".into(), json!({ "native": invoice.native_status, "common": invoice.status })),
+            ("total".into(), json!(invoice.total)),
+            ("amount_paid".into(), json!(invoice.amount_paid)),
+            ("issued_on".into(), json!(invoice.issued_on)),
+            ("due_on".into(), json!(invoice.due_on)),
         ])
     }
 }
@@ -244,10 +261,11 @@ fn show_opportunity(opportunity: &mut OpportunityRecord, field: &str, value: &Va
 pub(super) fn account_values(said: Said<'_>, claim: &AccountClaim) -> Values {
     let mut values = Values::new();
     if let Some(name) = &claim.name {
-        values.insert("name", json!(name));
+        values.insert("name".into(), json!(name));
     }
     said.note(&mut values, "domain", &["domain"], || json!(claim.domain));
     said.note(&mut values, "billing_email", &["billing_email"], || json!(claim.billing_email));
+    said.note_custom(&mut values);
     values
 }
 
@@ -255,13 +273,14 @@ pub(super) fn account_values(said: Said<'_>, claim: &AccountClaim) -> Values {
 pub(super) fn opportunity_values(account: Option<AccountId>, (said, claim): (Said<'_>, &OpportunityClaim)) -> Values {
     let mut values = Values::new();
     if let Some(name) = &claim.name {
-        values.insert("name", json!(name));
+        values.insert("name".into(), json!(name));
     }
     said.note(&mut values, "account", &["account"], || json!(account));
     // A native stage without a mapping leaves no stage.
     said.note(&mut values, "stage", &["native_stage"], || stage(claim.native_stage.clone(), claim.stage));
     said.note(&mut values, "amount", &["amount"], || json!(claim.amount));
     said.note(&mut values, "close_on", &["close_on"], || json!(claim.close_on));
+    said.note_custom(&mut values);
     values
 }
 
@@ -290,6 +309,7 @@ impl App {
             name: String::new(),
             domain: None,
             billing_email: None,
+            custom: CustomValues::new(),
             merged_into: None,
             deleted_at: None,
             version: 0,
@@ -315,6 +335,7 @@ impl App {
             native_stage: None,
             amount: None,
             close_on: None,
+            custom: CustomValues::new(),
             merged_into: None,
             deleted_at: None,
             version: 0,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crosstie_domain::integration::AssertedField;
+use crosstie_domain::{custom::custom_name, integration::AssertedField};
 use serde_json::Value;
 
 use super::fields::Values;
@@ -17,7 +17,14 @@ impl Said<'_> {
     pub(super) fn note(self, values: &mut Values, shared: &'static str, from: &[&str], value: impl Fn() -> Value) {
         let value = value();
         if !value.is_null() || from.iter().any(|name| self.0.contains_key(*name)) {
-            values.insert(shared, value);
+            values.insert(shared.into(), value);
+        }
+    }
+
+    /// Notes the values of custom fields: null for one that is held empty or cannot be read.
+    pub(super) fn note_custom(self, values: &mut Values) {
+        for (name, field) in self.0.iter().filter(|(name, _)| custom_name(name).is_some()) {
+            values.insert(name.clone().into(), field.value.clone());
         }
     }
 

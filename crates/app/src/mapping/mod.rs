@@ -1,6 +1,7 @@
 //! Mapping as data: what a connection's settings are at run time, what another mapping would change, and history mapped
 //! anew. Connectors are reached through [`Vendors`], so that nothing here knows one.
 
+mod custom;
 mod outbound;
 mod preview;
 mod remap;
@@ -13,6 +14,7 @@ use std::{
 use crosstie_domain::{
     ItemCode, Refusal, UserErrorCode,
     access::{AuthContext, RowScope},
+    custom::CustomFieldDefinition,
     ids::ConnectionId,
     integration::{
         AssertedField, Claim, ConnectionRecord, EffectSafety, Entity, IntentKind, RemapCause, mapping_label,
@@ -27,6 +29,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub use self::{
+    custom::UnaskedField,
     outbound::{Outbound, OutboundLine},
     preview::{FieldDifference, MappingPreview, PreviewMapping, RowDifference, RowOutcome},
     remap::RemapHistory,
@@ -73,6 +76,8 @@ pub type Mapper = Box<dyn Fn(Value) -> Mapped + Send + Sync>;
 pub struct BadSetting {
     /// The keys that lead to it; none when the settings as a whole are meant.
     pub path: Vec<String>,
+    /// What is wrong, for a program.
+    pub code: UserErrorCode,
     /// What is wrong, in words.
     pub why: String,
 }
@@ -100,6 +105,12 @@ pub trait Vendors: Send + Sync {
     /// # Errors
     /// What is wrong.
     fn check(&self, connection: ConnectionId, settings: &Value) -> Result<(), BadSetting>;
+
+    /// The customer's own fields that settings name which the connector understands.
+    fn custom_fields(&self, connection: ConnectionId, settings: &Value) -> Vec<CustomFieldDefinition>;
+
+    /// The customer's own fields of all connections by the settings that are in force, by the names of the connections.
+    fn custom_fields_in_force(&self) -> Vec<(ConnectionId, Arc<[CustomFieldDefinition]>)>;
 
     /// What makes an intent for this kind of record happen once; none when the connection is not configured, or does
     /// not write it.
@@ -336,8 +347,8 @@ impl App {
         let settings = merge_patch(vendor.configured, document);
         match vendors.check(connection, &settings) {
             Ok(()) => Ok(settings),
-            Err(BadSetting { path, why }) => {
-                let mut refusal = Refusal::new(field, UserErrorCode::Invalid, why);
+            Err(BadSetting { path, code, why }) => {
+                let mut refusal = Refusal::new(field, code, why);
                 // An earlier version is not part of the input.
                 if field == PROPOSED {
                     refusal.field.extend(path);

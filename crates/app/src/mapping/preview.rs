@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crosstie_domain::{
     Refusal, UserErrorCode,
     access::RowScope,
+    custom::CustomFieldDefinition,
     ids::ConnectionId,
     integration::{AssertedField, Entity, ParkedRowRecord},
 };
@@ -17,6 +18,7 @@ use serde_json::Value;
 
 use super::{
     Mapped, Proposed, Vendors,
+    custom::{UnaskedField, note_unasked},
     outbound::{OutboundLine, Outgoing},
     remap::usable,
 };
@@ -57,6 +59,9 @@ pub struct MappingPreview {
     pub rows_unparked: i32,
     /// Rows of which nothing is kept that could be mapped.
     pub rows_skipped: i32,
+    /// Custom fields of which rows do not tell, since they were read before the property was asked for: only reading
+    /// them again brings it.
+    pub unasked: Vec<UnaskedField>,
     /// The rows that would become something else, in the order of the vendor's ids.
     pub differences: Vec<RowDifference>,
     /// Lines that are to be billed and were looked at.
@@ -155,8 +160,9 @@ impl App {
             (None, Some(_)) => Place::Milestones(String::new()),
             (None, None) => return Ok(Ok(MappingPreview::default())),
         };
-        let mut look =
-            Look { app: self, connection_id, settings, vendors: &*vendors, outgoing, found: MappingPreview::default() };
+        let told = vendors.custom_fields(connection_id, &settings);
+        let found = MappingPreview::default();
+        let mut look = Look { app: self, connection_id, settings, told, vendors: &*vendors, outgoing, found };
         let mut place = place.flatten().unwrap_or(first);
         loop {
             let next = match &place {
@@ -189,6 +195,8 @@ pub(super) struct Look<'a> {
     pub(super) app: &'a App,
     pub(super) connection_id: ConnectionId,
     pub(super) settings: Value,
+    /// The custom fields that the settings name.
+    told: Vec<CustomFieldDefinition>,
     pub(super) vendors: &'a dyn Vendors,
     /// What is compared with of lines that are billed; none when those are not looked at.
     pub(super) outgoing: Option<Outgoing>,
@@ -222,6 +230,7 @@ impl Look<'_> {
     fn compare(&mut self, evidence: &KeptEvidence, before: &BTreeMap<String, AssertedField>, mapped: Mapped) {
         let (outcome, why, fields) = match mapped {
             Mapped::Good { fields: mut now, claim, .. } => {
+                note_unasked(&mut self.found.unasked, (evidence.identity.entity, &self.told), &now);
                 // Lineage keeps what the claim says.
                 let claim = serde_json::to_value(&*claim).unwrap_or_default();
                 for (name, field) in &mut now {

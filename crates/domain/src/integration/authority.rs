@@ -4,13 +4,16 @@
 //! now, and what it said when it was last in agreement. A voice that moves on from the base is followed; a voice that
 //! moves on from something older did not know of the base, and then both sides have changed: a conflict.
 
-use std::collections::BTreeMap;
+mod custom;
+
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Arm, Entity};
 use crate::{
+    custom::{CUSTOM_ENTITIES, EVERY_CUSTOM_FIELD, custom_name},
     ids::{AssertionId, ConflictId, ConnectionId},
     time::Instant,
 };
@@ -64,8 +67,8 @@ pub enum OnConflict {
 pub struct FieldRule {
     /// The kind of record.
     pub entity: Entity,
-    /// The field, as systems speak of it.
-    pub field: &'static str,
+    /// The field, as systems speak of it; `custom.*` stands for every custom field that has no rule of its own.
+    pub field: Cow<'static, str>,
     /// Whether it is an amount of money: conflicts about it are always held.
     pub is_money: bool,
     /// Who has the say.
@@ -75,7 +78,7 @@ pub struct FieldRule {
 }
 
 /// Every field that several systems may speak of: the kind of record, the name, whether it is money.
-pub const SHARED_FIELDS: [(Entity, &str, bool); 15] = [
+pub const SHARED_FIELDS: [(Entity, &str, bool); 16] = [
     (Entity::Account, "name", false),
     (Entity::Account, "domain", false),
     (Entity::Account, "billing_email", false),
@@ -84,6 +87,7 @@ pub const SHARED_FIELDS: [(Entity, &str, bool); 15] = [
     (Entity::Opportunity, "stage", false),
     (Entity::Opportunity, "amount", true),
     (Entity::Opportunity, "close_on", false),
+    (Entity::ServiceOrder, "total", true),
     (Entity::Invoice, "customer", false),
     (Entity::Invoice, "number", false),
     (Entity::Invoice, "status", false),
@@ -116,6 +120,14 @@ pub enum RuleError {
         /// The field.
         field: String,
     },
+    /// Billing keeps invoices, and the hub its orders.
+    #[error("who has the say over {field} of {} cannot be changed", entity.as_str())]
+    Fixed {
+        /// The kind of record.
+        entity: Entity,
+        /// The field.
+        field: String,
+    },
     /// An order without arms leaves nobody with a say.
     #[error("the order of {field} of {} names no arm", entity.as_str())]
     EmptyOrder {
@@ -127,21 +139,23 @@ pub enum RuleError {
 }
 
 impl Default for FieldRules {
-    /// The CRM has the say over opportunities, billing over invoices; of an account the CRM is asked first and billing
-    /// where the CRM says nothing.
+    /// The CRM has the say over opportunities, billing over invoices, the hub over service orders; of an account the CRM
+    /// is asked first and billing where the CRM says nothing. Custom fields are as the others of their kind of record.
     fn default() -> Self {
         let rule = |&(entity, field, is_money): &(Entity, &'static str, bool)| FieldRule {
             entity,
-            field,
+            field: Cow::Borrowed(field),
             is_money,
             authority: match entity {
                 Entity::Account => Authority::Preferred { order: vec![Arm::Crm, Arm::Billing] },
                 Entity::Invoice => Authority::Authoritative { arm: Arm::Billing },
+                Entity::ServiceOrder => Authority::Local,
                 _ => Authority::Authoritative { arm: Arm::Crm },
             },
             on_conflict: if is_money { OnConflict::Held } else { OnConflict::Newest },
         };
-        Self(SHARED_FIELDS.iter().map(rule).collect())
+        let custom = CUSTOM_ENTITIES.map(|entity| (entity, EVERY_CUSTOM_FIELD, false));
+        Self(SHARED_FIELDS.iter().chain(&custom).map(rule).collect())
     }
 }
 
@@ -153,10 +167,11 @@ impl FieldRules {
 
     /// The rule of a field, when it is one that systems share.
     pub fn of(&self, entity: Entity, field: &str) -> Option<&FieldRule> {
-        self.0.iter().find(|rule| rule.entity == entity && rule.field == field)
+        let named = |name: &str| self.0.iter().find(|rule| rule.entity == entity && rule.field == name);
+        named(field).or_else(|| custom_name(field).and_then(|_| named(EVERY_CUSTOM_FIELD)))
     }
 
-    /// Changes the rule of a field.
+    /// Changes the rule of a field: of one custom field, such as `custom.region`, or of all of them, `custom.*`.
     ///
     /// # Errors
     /// [`RuleError`].
@@ -167,10 +182,15 @@ impl FieldRules {
         on_conflict: Option<OnConflict>,
     ) -> Result<(), RuleError> {
         let named = || (entity, field.to_owned());
+        self.give_its_own(entity, field);
         let Some(rule) = self.0.iter_mut().find(|rule| rule.entity == entity && rule.field == field) else {
             let (entity, field) = named();
             return Err(RuleError::NoSuchField { entity, field });
         };
+        if matches!(entity, Entity::Invoice | Entity::ServiceOrder) {
+            let (entity, field) = named();
+            return Err(RuleError::Fixed { entity, field });
+        }
         if rule.is_money && on_conflict == Some(OnConflict::Newest) {
             let (entity, field) = named();
             return Err(RuleError::MoneyIsHeld { entity, field });

@@ -13,7 +13,7 @@ fn at(seconds: i64) -> Instant {
 }
 
 fn rule(authority: Authority, on_conflict: OnConflict, is_money: bool) -> FieldRule {
-    FieldRule { entity: Entity::Account, field: "name", is_money, authority, on_conflict }
+    FieldRule { entity: Entity::Account, field: "name".into(), is_money, authority, on_conflict }
 }
 
 /// Systems 1 and 2 are CRMs, 3 and 4 bill.
@@ -195,6 +195,10 @@ fn rules_are_changed_by_name_and_money_is_never_left_to_who_came_last() {
     let money = rules.set((Entity::Opportunity, "amount"), shared(), Some(OnConflict::Newest));
     assert!(matches!(money, Err(RuleError::MoneyIsHeld { .. })));
     assert!(matches!(rules.set((Entity::Account, "size"), shared(), None), Err(RuleError::NoSuchField { .. })));
+    for (entity, field) in [(Entity::Invoice, "status"), (Entity::ServiceOrder, "total")] {
+        let fixed = rules.set((entity, field), shared(), None);
+        assert!(matches!(fixed, Err(RuleError::Fixed { .. })), "billing keeps invoices, and the hub its orders");
+    }
     let nobody = Authority::Preferred { order: vec![] };
     assert!(matches!(rules.set((Entity::Account, "name"), nobody, None), Err(RuleError::EmptyOrder { .. })));
 }
@@ -392,4 +396,57 @@ proptest! {
         prop_assert_eq!(all.settle(), 0, "at rest it stays at rest");
         prop_assert_eq!((all.held, all.writes), (held, writes));
     }
+}
+
+#[test]
+fn a_custom_field_goes_by_the_rule_of_all_of_them_until_it_has_its_own() {
+    let mut rules = FieldRules::default();
+    let of = |rules: &FieldRules, entity, field: &str| rules.of(entity, field).map(|rule| rule.authority.clone());
+    assert_eq!(of(&rules, Entity::Account, "custom.region"), Some(preferred()));
+    let crm = Authority::Authoritative { arm: Arm::Crm };
+    assert_eq!(of(&rules, Entity::Opportunity, "custom.region"), Some(crm));
+    assert_eq!(of(&rules, Entity::Invoice, "custom.region"), None);
+    rules.set((Entity::Account, "custom.region"), Authority::Shared, Some(OnConflict::Held)).expect("a field");
+    rules.set((Entity::Account, "custom.*"), Authority::Local, None).expect("all of them");
+    assert_eq!(of(&rules, Entity::Account, "custom.region"), Some(Authority::Shared));
+    assert_eq!(of(&rules, Entity::Account, "custom.sponsor"), Some(Authority::Local));
+    let listed = rules.all().iter().filter(|rule| rule.field.starts_with("custom.")).count();
+    assert_eq!(listed, 3, "both kinds of record, and the one that has its own");
+    for wrong in ["custom.Region", "custom.", "custom.a_b", "region"] {
+        let refused = rules.set((Entity::Account, wrong), Authority::Shared, None);
+        assert!(matches!(refused, Err(RuleError::NoSuchField { .. })), "{wrong}");
+    }
+    let refused = rules.set((Entity::Invoice, "custom.region"), Authority::Shared, None);
+    assert!(matches!(refused, Err(RuleError::NoSuchField { .. })), "invoices have none");
+}
+
+#[test]
+fn a_system_that_speaks_of_a_field_no_more_leaves_it_to_the_others() {
+    let rule = rule(preferred(), OnConflict::Newest, false);
+    let rank = |speaker: &Speaker| rule.authority.rank(&arms(speaker));
+    let withdraw = |state: &mut FieldState, who: u8| state.withdraw(&speaker(who), &rank);
+    let heard = |steps: &[(u8, &str)]| {
+        let mut state = FieldState::agreed(Value::Null, at(0));
+        for (second, (who, value)) in (1..).zip(steps) {
+            say(&mut state, &rule, *who, json!(value), second);
+        }
+        state
+    };
+    // Another CRM that says the same stays in force; what one clears would be followed, what it withdraws is not.
+    let mut two = heard(&[(1, "EMEA"), (2, "EMEA")]);
+    assert!(!withdraw(&mut two, 1));
+    assert_eq!((&two.base, &two.by), (&json!("EMEA"), &Some(speaker(2))));
+    assert!(withdraw(&mut two, 2));
+    assert_eq!((&two.base, &two.by), (&Value::Null, &None));
+    let mut below = heard(&[(3, "APAC"), (1, "EMEA")]);
+    assert!(withdraw(&mut below, 1));
+    assert_eq!(below.base, json!("APAC"), "billing is next in the order");
+    let mut other = heard(&[(3, "APAC"), (1, "EMEA")]);
+    assert!(!withdraw(&mut other, 3), "it was not the one that is followed");
+    assert!(!withdraw(&mut other, 4), "it never spoke");
+    assert_eq!(other.base, json!("EMEA"));
+    let no_say = Authority::Authoritative { arm: Arm::Crm };
+    let mut left = heard(&[(1, "EMEA"), (3, "APAC")]);
+    left.withdraw(&speaker(1), &|speaker| no_say.rank(&arms(speaker)));
+    assert_eq!((&left.base, left.voices.len()), (&Value::Null, 1), "who has no say is not asked");
 }

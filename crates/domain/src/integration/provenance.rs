@@ -1,13 +1,18 @@
 //! Why a field has the value that it has: who said it, when, by what evidence, and what was overruled.
 
+use std::{borrow::Cow, collections::BTreeSet};
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
     AssertedField, Assertion, Entity,
-    authority::{FieldRule, FieldState, Held, SHARED_FIELDS, Speaker},
+    authority::{Authority, FieldRule, FieldState, Held, SHARED_FIELDS, Speaker},
 };
-use crate::time::Instant;
+use crate::{
+    custom::{CUSTOM_ENTITIES, EVERY_CUSTOM_FIELD, custom_name, is_custom_name},
+    time::Instant,
+};
 
 /// How a field came by its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, async_graphql::Enum, Serialize, Deserialize)]
@@ -69,8 +74,13 @@ pub struct Provenance<'a> {
     pub held: Option<Held>,
 }
 
-/// The shared field that goes by a name in the graph or in claims, such as `billingEmail` or `native_stage`.
-pub fn shared_field(entity: Entity, name: &str) -> Option<&'static str> {
+/// The shared field that goes by a name in the graph or in claims, such as `billingEmail`, `native_stage` or
+/// `custom.region`.
+pub fn shared_field(entity: Entity, name: &str) -> Option<Cow<'static, str>> {
+    if let Some(custom) = custom_name(name) {
+        let is_one = CUSTOM_ENTITIES.contains(&entity) && is_custom_name(custom);
+        return is_one.then(|| Cow::Owned(name.to_owned()));
+    }
     let mut snake = String::new();
     for letter in name.chars() {
         if letter.is_ascii_uppercase() {
@@ -85,12 +95,14 @@ pub fn shared_field(entity: Entity, name: &str) -> Option<&'static str> {
         (Entity::Invoice, "account" | "account_id") => "customer",
         (_, other) => other,
     };
-    SHARED_FIELDS.iter().find(|(of, field, _)| *of == entity && *field == known).map(|(_, field, _)| *field)
+    let found = SHARED_FIELDS.iter().find(|(of, field, _)| *of == entity && *field == known);
+    found.map(|(_, field, _)| Cow::Borrowed(*field))
 }
 
-/// The names of the shared fields of a kind of record.
+/// The names of the shared fields of a kind of record; `custom.*` stands for its custom fields.
 pub fn shared_fields(entity: Entity) -> impl Iterator<Item = &'static str> {
-    SHARED_FIELDS.iter().filter(move |(of, _, _)| *of == entity).map(|(_, field, _)| *field)
+    let custom = CUSTOM_ENTITIES.contains(&entity).then_some(EVERY_CUSTOM_FIELD);
+    SHARED_FIELDS.iter().filter(move |(of, _, _)| *of == entity).map(|(_, field, _)| *field).chain(custom)
 }
 
 /// The field of an assertion that a shared field is read from.
@@ -131,23 +143,44 @@ fn evidence<'a>(speaker: Speaker, field: &str, history: &'a [Assertion]) -> Opti
     })
 }
 
+/// What systems say of a field over which the hub alone has the say, as far as it is something else than what is shown.
+fn disagreeing<'a>(field: &str, value: &Value, history: &'a [Assertion]) -> Vec<(Evidence<'a>, OverruledBecause)> {
+    let speakers: BTreeSet<Speaker> = history
+        .iter()
+        .map(|said| Speaker { connection: said.connection_id, remote_id: said.remote_id.clone() })
+        .collect();
+    let said = speakers.into_iter().filter_map(|speaker| evidence(speaker, field, history));
+    said.filter(|said| said.value != *value).map(|said| (said, OverruledBecause::NoAuthority)).collect()
+}
+
 impl<'a> Provenance<'a> {
-    /// Why a field shows this value. `state` is there when several systems know the record; `history` is what they
-    /// said, newest first.
+    /// Why a field, which goes by this rule, shows this value. `state` is there when several systems know the record;
+    /// `history` is what they said, newest first.
     pub fn of(
-        rule: &FieldRule,
+        (field, rule): (&str, &FieldRule),
         value: Value,
         state: Option<&FieldState>,
         history: &'a [Assertion],
         rank: &dyn Fn(&Speaker) -> Option<usize>,
     ) -> Self {
         let Some(state) = state else {
-            let speaker = history.iter().find(|assertion| asserted(assertion, rule.field).is_some());
+            if rule.authority == Authority::Local {
+                let overruled = disagreeing(field, &value, history);
+                return Self {
+                    value,
+                    decision: ProvenanceDecision::Hub,
+                    since: None,
+                    source: None,
+                    overruled,
+                    held: None,
+                };
+            }
+            let speaker = history.iter().find(|assertion| asserted(assertion, field).is_some());
             let speaker = speaker.map(|assertion| Speaker {
                 connection: assertion.connection_id,
                 remote_id: assertion.remote_id.clone(),
             });
-            let source = speaker.and_then(|speaker| evidence(speaker, rule.field, history));
+            let source = speaker.and_then(|speaker| evidence(speaker, field, history));
             let decision = if source.is_some() { ProvenanceDecision::OnlyVoice } else { ProvenanceDecision::Hub };
             return Self { value, decision, since: None, source, overruled: Vec::new(), held: None };
         };
@@ -160,7 +193,7 @@ impl<'a> Provenance<'a> {
                 said: None,
                 heard_at: voice.observed_at,
             };
-            let found = evidence(speaker.clone(), rule.field, history);
+            let found = evidence(speaker.clone(), field, history);
             Some(found.map_or(bare, |found| Evidence { value: voice.value.clone(), ..found }))
         };
         let source = state.by.as_ref().and_then(heard);
@@ -226,9 +259,14 @@ mod tests {
             (Entity::Invoice, "account", Some("customer")),
             (Entity::Invoice, "amountPaid", Some("amount_paid")),
             (Entity::Account, "size", None),
+            (Entity::Account, "custom.deliveryModel", Some("custom.deliveryModel")),
+            (Entity::Opportunity, "custom.region", Some("custom.region")),
+            (Entity::Opportunity, "custom.*", None),
+            (Entity::Opportunity, "custom.Region", None),
+            (Entity::Invoice, "custom.region", None),
             (Entity::Sow, "name", None),
         ] {
-            assert_eq!(shared_field(entity, name), field, "{name}");
+            assert_eq!(shared_field(entity, name).as_deref(), field, "{name}");
         }
     }
 
@@ -241,12 +279,12 @@ mod tests {
         ];
         let rules = FieldRules::default();
         let rule = rules.of(Entity::Account, "name").expect("a rule");
-        let told = Provenance::of(rule, json!("Acme"), None, &history, &|_| Some(0));
+        let told = Provenance::of((&rule.field, rule), json!("Acme"), None, &history, &|_| Some(0));
         let source = told.source.expect("somebody said it");
         assert_eq!(source.said_in.map(|assertion| assertion.observed_at), Some(at(20)));
         assert_eq!((told.decision, source.heard_at), (ProvenanceDecision::OnlyVoice, at(30)));
         let rule = rules.of(Entity::Account, "billing_email").expect("a rule");
-        let told = Provenance::of(rule, Value::Null, None, &history, &|_| Some(0));
+        let told = Provenance::of((&rule.field, rule), Value::Null, None, &history, &|_| Some(0));
         assert_eq!((told.decision, told.source), (ProvenanceDecision::Hub, None));
     }
 
@@ -264,12 +302,12 @@ mod tests {
             let (at, assertion) = (assertion.observed_at, Some(assertion.id));
             state.hear(rule, &rank, Heard { speaker, value, remote_version: None, at, assertion });
         }
-        let told = Provenance::of(rule, json!("Acme"), Some(&state), &history, &rank);
+        let told = Provenance::of((&rule.field, rule), json!("Acme"), Some(&state), &history, &rank);
         assert_eq!(told.decision, ProvenanceDecision::Followed);
         let overruled: Vec<_> = told.overruled.iter().map(|(said, why)| (said.value.clone(), *why)).collect();
         assert_eq!(overruled, [(json!("ACME Inc"), OverruledBecause::AnotherFollowed)]);
         state.resolve(json!("Acme"), at(30));
-        let told = Provenance::of(rule, json!("Acme"), Some(&state), &history, &|_| None);
+        let told = Provenance::of((&rule.field, rule), json!("Acme"), Some(&state), &history, &|_| None);
         assert_eq!(told.decision, ProvenanceDecision::Person);
         assert_eq!(told.overruled[0].1, OverruledBecause::NoAuthority);
     }

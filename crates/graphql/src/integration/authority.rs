@@ -41,7 +41,7 @@ pub(crate) enum ConflictPolicy {
 pub(crate) struct FieldAuthority {
     /// The kind of record.
     entity: Entity,
-    /// The field, as systems speak of it.
+    /// The field, as systems speak of it; `custom.*` stands for every custom field that has no rule of its own.
     field: String,
     /// Who has the say.
     policy: AuthorityPolicy,
@@ -64,7 +64,7 @@ impl From<&FieldRule> for FieldAuthority {
             OnConflict::Newest => ConflictPolicy::Newest,
             OnConflict::Held => ConflictPolicy::Held,
         };
-        Self { entity: rule.entity, field: rule.field.to_owned(), policy, arms, on_conflict }
+        Self { entity: rule.entity, field: rule.field.clone().into_owned(), policy, arms, on_conflict }
     }
 }
 

@@ -3,7 +3,7 @@
 use async_graphql::{Context, Enum, ID, InputObject, Json, MergedObject, Object, Result, SimpleObject};
 use crosstie_app::{
     ConnectionMapping, FieldDifference, MappingPreview, PreviewMapping, RemapHistory, RevertMapping, RowDifference,
-    RowOutcome, SaveMapping,
+    RowOutcome, SaveMapping, UnaskedField,
 };
 use crosstie_domain::{
     Instant, Refusal,
@@ -205,6 +205,28 @@ impl From<RowDifference> for MappingDifference {
     }
 }
 
+/// A custom field of which rows do not tell: the vendor was not asked for its property when they were read, or has none
+/// of that name.
+#[derive(SimpleObject)]
+#[graphql(name = "MappingMissingProperty", directive = sensitivity::apply(Sensitivity::Internal))]
+pub(crate) struct MissingProperty {
+    /// The kind of record.
+    entity: Entity,
+    /// The name of the custom field.
+    name: String,
+    /// What the vendor calls it.
+    property: String,
+    /// In how many of the rows that were looked at it is missing.
+    rows: i32,
+}
+
+impl From<UnaskedField> for MissingProperty {
+    fn from(field: UnaskedField) -> Self {
+        let UnaskedField { entity, name, property, rows } = field;
+        Self { entity, name, property, rows }
+    }
+}
+
 /// What a mapping would change, as far as one look goes: 2,000 rows, 100 differences or 100 lines.
 #[derive(SimpleObject)]
 #[graphql(directive = sensitivity::apply(Sensitivity::Internal))]
@@ -219,6 +241,9 @@ pub(crate) struct MappingLook {
     rows_unparked: i32,
     /// Rows of which nothing is kept that could be mapped.
     rows_skipped: i32,
+    /// Custom fields of which rows do not tell, since they were read before the property was asked for. `refresh` reads
+    /// them again.
+    missing_properties: Vec<MissingProperty>,
     /// The rows that would become something else.
     differences: Vec<MappingDifference>,
     /// Lines that are to be billed and were looked at: of milestones that nobody has asked an invoice for, and of orders
@@ -242,6 +267,7 @@ impl From<MappingPreview> for MappingLook {
             rows_parked: preview.rows_parked,
             rows_unparked: preview.rows_unparked,
             rows_skipped: preview.rows_skipped,
+            missing_properties: preview.unasked.into_iter().map(MissingProperty::from).collect(),
             differences: preview.differences.into_iter().map(MappingDifference::from).collect(),
             lines_seen: preview.lines_seen,
             lines_changed: preview.lines_changed,

@@ -1,6 +1,7 @@
 //! Why a field has the value that it has.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
@@ -102,28 +103,29 @@ pub(crate) async fn provenance<R>(
     };
     let lineage = item.one("lineage", |record| Some(id(record)), |ids| load(found.store, found.rows, ids)).await?;
     let Some(lineage): Option<Item<Lineage>> = lineage else { return Ok(None) };
-    Ok(Some(Provenance { entity, field, value: value(field), lineage }))
+    let value = value(&field);
+    Ok(Some(Provenance { entity, field, value, lineage }))
 }
 
 /// Why a field has the value that it has.
 pub(crate) struct Provenance {
     entity: Entity,
-    field: &'static str,
+    field: Cow<'static, str>,
     value: Value,
     lineage: Item<Lineage>,
 }
 
 impl Provenance {
     fn found<'a>(&'a self, ctx: &'a Context<'_>) -> Result<Found<'a>> {
-        let rule = app(ctx)?.rules().of(self.entity, self.field);
+        let rule = app(ctx)?.rules().of(self.entity, &self.field);
         let rule = rule.ok_or_else(|| ApiError::Internal.into_graphql())?;
         let connections = &self.lineage.connections;
         let rank = |speaker: &Speaker| {
             let live = connections.get(&speaker.connection).filter(|connection| connection.enabled);
             live.and_then(|connection| rule.authority.rank(&connection.arms))
         };
-        let state = self.lineage.fields.as_ref().and_then(|fields| fields.get(self.field));
-        Ok(Found::of(rule, self.value.clone(), state, &self.lineage.history, &rank))
+        let state = self.lineage.fields.as_ref().and_then(|fields| fields.get(&*self.field));
+        Ok(Found::of((&self.field, rule), self.value.clone(), state, &self.lineage.history, &rank))
     }
 
     /// When and by whom what stood in a value was erased.
@@ -138,7 +140,7 @@ impl Provenance {
         let corrected = said_in.as_ref().and_then(|assertion| assertion.correction_id);
         let correction = corrected.and_then(|id| self.lineage.corrections.get(&id).cloned());
         ProvenanceSource {
-            is_financial: is_financial(self.entity, self.field),
+            is_financial: is_financial(self.entity, &self.field),
             connection: connection.and_then(|connection| level(vec![connection]).next()),
             remote_id: evidence.speaker.remote_id.clone(),
             value: evidence.value.clone(),
@@ -154,7 +156,7 @@ impl Provenance {
 }
 
 fn is_financial(entity: Entity, field: &str) -> bool {
-    entity == Entity::Invoice && matches!(field, "total" | "amount_paid")
+    matches!((entity, field), (Entity::Invoice, "total" | "amount_paid") | (Entity::ServiceOrder, "total"))
 }
 
 fn shown(ctx: &Context<'_>, is_financial: bool, value: &Value) -> Result<Option<String>> {
@@ -167,13 +169,13 @@ fn shown(ctx: &Context<'_>, is_financial: bool, value: &Value) -> Result<Option<
 impl Provenance {
     /// The field, as systems speak of it.
     async fn field(&self) -> &str {
-        self.field
+        &self.field
     }
 
-    /// The value that is shown, as JSON; null when there is none. Amounts of invoices are financial.
+    /// The value that is shown, as JSON; null when there is none. Amounts of invoices and orders are financial.
     #[graphql(directive = sensitivity::apply(Sensitivity::Financial))]
     async fn value(&self, ctx: &Context<'_>) -> Result<Option<String>> {
-        shown(ctx, is_financial(self.entity, self.field), &self.value)
+        shown(ctx, is_financial(self.entity, &self.field), &self.value)
     }
 
     /// How it came to be.
@@ -188,7 +190,7 @@ impl Provenance {
 
     /// Who has the say over the field.
     async fn authority(&self, ctx: &Context<'_>) -> Result<Option<FieldAuthority>> {
-        Ok(app(ctx)?.rules().of(self.entity, self.field).map(FieldAuthority::from))
+        Ok(app(ctx)?.rules().of(self.entity, &self.field).map(FieldAuthority::from))
     }
 
     /// Who said it; null when a person or the hub decided.

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 use clap::Subcommand;
 use crosstie_app::{
     App, MappingPreview, Outbound, OutboundLine, PreviewMapping, RemapHistory, RevertMapping, RowOutcome, SaveMapping,
+    UnaskedField,
 };
 use crosstie_domain::{ItemCode, access::AuthContext, ids::ConnectionId, integration::Entity};
 use crosstie_store::integration::remap;
@@ -105,7 +106,7 @@ pub(super) async fn run(command: MappingCommand) -> Result<ExitCode, CommandErro
         MappingCommand::Preview { config, connection, file, entity } => {
             let document = read(&file)?;
             let Opened { app, id, .. } = find(&config, &connection).await?;
-            preview(&app, id, (Some(document), entity)).await?;
+            preview(&app, (id, &connection), (Some(document), entity)).await?;
         }
         MappingCommand::Save { config, connection, file, expected_version, reason } => {
             let document = read(&file)?;
@@ -114,6 +115,7 @@ pub(super) async fn run(command: MappingCommand) -> Result<ExitCode, CommandErro
             let saved = app.save_mapping(&AuthContext::system(), input).await?;
             let saved = saved.map_err(|refusals| refused(&refusals))?;
             println!("{connection}: mapping version {}", saved.version);
+            tell_what_is_missing(&app, (connection_id, &connection)).await?;
         }
         MappingCommand::Revert { config, connection, to, expected_version, reason } => {
             let Opened { app, id: connection_id, .. } = find(&config, &connection).await?;
@@ -122,6 +124,7 @@ pub(super) async fn run(command: MappingCommand) -> Result<ExitCode, CommandErro
             let saved = app.revert_mapping(&AuthContext::system(), input).await?;
             let saved = saved.map_err(|refusals| refused(&refusals))?;
             println!("{connection}: mapping version {}, as version {to} was", saved.version);
+            tell_what_is_missing(&app, (connection_id, &connection)).await?;
         }
         MappingCommand::History { config, connection } => {
             let Opened { app, id, .. } = find(&config, &connection).await?;
@@ -137,7 +140,7 @@ pub(super) async fn run(command: MappingCommand) -> Result<ExitCode, CommandErro
         MappingCommand::Remap { config, connection, entity, dry_run, reason } => {
             let opened = find(&config, &connection).await?;
             if dry_run {
-                preview(&opened.app, opened.id, (None, entity)).await?;
+                preview(&opened.app, (opened.id, &connection), (None, entity)).await?;
             } else {
                 remap_now(opened, entity, reason).await?;
             }
@@ -168,7 +171,7 @@ fn read(file: &PathBuf) -> Result<Value, CommandError> {
 /// Looks at everything, look by look.
 async fn preview(
     app: &App,
-    connection_id: ConnectionId,
+    (connection_id, connection): (ConnectionId, &str),
     (document, entity): (Option<Value>, Option<Entity>),
 ) -> Result<(), CommandError> {
     let mut sum = MappingPreview::default();
@@ -201,10 +204,19 @@ async fn preview(
             show_line(&line);
             *outgoing.entry((line.item_code, said(&line.then))).or_insert(0_u32) += 1;
         }
+        for field in found.unasked {
+            match sum.unasked.iter_mut().find(|known| (known.entity, &known.name) == (field.entity, &field.name)) {
+                Some(known) => known.rows += field.rows,
+                None => sum.unasked.push(field),
+            }
+        }
         after = found.end;
         if after.is_none() {
             break;
         }
+    }
+    for field in &sum.unasked {
+        println!("{}", missing(field, connection));
     }
     println!(
         "{} row(s): {} would change, {} would park, {} would be mapped, {} without evidence",
@@ -269,4 +281,29 @@ async fn remap_now(opened: Opened, entity: Option<Entity>, reason: Option<String
         job.rows_skipped
     );
     Ok(())
+}
+
+/// Of a mapping that was saved: the custom fields that mapping history anew does not bring.
+async fn tell_what_is_missing(app: &App, (connection_id, name): (ConnectionId, &str)) -> Result<(), CommandError> {
+    let Some(known) = app.connection_mapping(connection_id).await? else { return Ok(()) };
+    let custom = known.effective.and_then(|settings| settings.get("custom_fields").cloned()).unwrap_or_default();
+    let kinds = custom.as_object().into_iter().flatten().filter_map(|(kind, _)| Entity::parse(kind));
+    for entity in kinds {
+        // One look is enough to know whether rows lack a property.
+        let input = PreviewMapping { connection_id, document: None, entity: Some(entity), after: None };
+        let found = app.preview_mapping(input).await?.map_err(|refusals| refused(&refusals))?;
+        for field in &found.unasked {
+            println!("{}", missing(field, name));
+        }
+    }
+    Ok(())
+}
+
+fn missing(field: &UnaskedField, connection: &str) -> String {
+    let UnaskedField { entity, name, property, rows } = field;
+    let entity = entity.as_str();
+    format!(
+        "{entity} custom.{name}: {rows} row(s) do not hold {property:?}, which was not asked for when they were read; to \
+         read them again: crosstie refresh start {connection} --entity {entity} --yes"
+    )
 }

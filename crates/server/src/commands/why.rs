@@ -6,6 +6,7 @@ use clap::Args;
 use crosstie_app::{Values, shown_values};
 use crosstie_domain::{
     access::RowScope,
+    billing::ServiceOrderRecord,
     ids::{ConnectionId, CorrectionId, InvoiceId},
     integration::{
         ConnectionRecord, CorrectionRecord, Entity,
@@ -17,7 +18,7 @@ use crosstie_domain::{
 };
 use crosstie_store::{
     Store,
-    billing::invoices_by_ids,
+    billing::{invoices_by_ids, service_orders_by_ids},
     integration::{assertion_history, connections_by_ids, corrections_by_ids, erased_by, fields_of},
     pipeline::{accounts_by_ids, opportunities_by_ids},
 };
@@ -49,27 +50,27 @@ pub(super) async fn run(args: &WhyArgs) -> Result<ExitCode, CommandError> {
     let record = [args.record.clone()];
     let fields = fields_of(store, &RowScope::All, &record).await?.pop().map(|(_, fields)| fields);
     let history = assertion_history(store, &RowScope::All, &record, HISTORY).await?;
-    let state = fields.as_ref().and_then(|fields| fields.get(field));
+    let state = fields.as_ref().and_then(|fields| fields.get(&*field));
     let heard = state.into_iter().flat_map(|state| state.voices.keys()).map(|speaker| speaker.connection);
     let mut ids: Vec<ConnectionId> = history.iter().map(|said| said.connection_id).chain(heard).collect();
     ids.sort_unstable();
     ids.dedup();
     let connections = connections_by_ids(store, &RowScope::All, &ids).await?;
     let connections: BTreeMap<_, _> = connections.into_iter().map(|known| (known.id, known)).collect();
-    let rule = app.rules().of(entity, field).ok_or("the field has no rule")?;
+    let rule = app.rules().of(entity, &field).ok_or("the field has no rule")?;
     let rank = |speaker: &Speaker| {
         let live = connections.get(&speaker.connection).filter(|connection| connection.enabled);
         live.and_then(|connection| rule.authority.rank(&connection.arms))
     };
-    let value = shown.remove(field).unwrap_or_default();
-    let found = Provenance::of(rule, value, state, &history, &rank);
+    let value = shown.remove(&field).unwrap_or_default();
+    let found = Provenance::of((&field, rule), value, state, &history, &rank);
     let said = history.iter().flat_map(|said| said.fields.values()).map(|field| field.value.to_string());
     let texts: Vec<String> = said.chain([found.value.to_string()]).collect();
     let mut hashes: Vec<String> = texts.iter().flat_map(|text| marks_in(text)).map(str::to_owned).collect();
     hashes.sort_unstable();
     hashes.dedup();
     let erased = erased_by(store, &hashes).await?;
-    for line in lines(&args.record, rule, &found, (&connections, &erased)) {
+    for line in lines(&args.record, (&field, rule), &found, (&connections, &erased)) {
         println!("{line}");
     }
     let said = found.source.iter().chain(found.overruled.iter().map(|(said, _)| said));
@@ -92,14 +93,19 @@ async fn shown(store: &Store, id: &str) -> Result<(Entity, Values), CommandError
         let found: Option<OpportunityRecord> = opportunities_by_ids(store, all, &[id]).await?.pop();
         return Ok((Entity::Opportunity, shown_values::opportunity(&found.ok_or("no such opportunity")?)));
     }
-    let id: InvoiceId = id.parse().map_err(|_| "not an identifier of an account, an opportunity or an invoice")?;
+    if let Ok(id) = id.parse() {
+        let found: Option<ServiceOrderRecord> = service_orders_by_ids(store, all, &[id]).await?.pop();
+        return Ok((Entity::ServiceOrder, shown_values::service_order(&found.ok_or("no such service order")?)));
+    }
+    let id: InvoiceId =
+        id.parse().map_err(|_| "not an identifier of an account, an opportunity, a service order or an invoice")?;
     let found = invoices_by_ids(store, all, &[id]).await?.pop();
     Ok((Entity::Invoice, shown_values::invoice(&found.ok_or("no such invoice")?)))
 }
 
 fn lines(
     record: &str,
-    rule: &FieldRule,
+    (field, rule): (&str, &FieldRule),
     found: &Provenance<'_>,
     (connections, erased): (&BTreeMap<ConnectionId, ConnectionRecord>, &[ErasedBy]),
 ) -> Vec<String> {
@@ -107,7 +113,7 @@ fn lines(
         let known = connections.get(&evidence.speaker.connection);
         known.map_or_else(|| evidence.speaker.connection.to_string(), |connection| connection.name.clone())
     };
-    let mut lines = vec![format!("{record} {}: {}", rule.field, found.value), format!("rule: {}", told(rule))];
+    let mut lines = vec![format!("{record} {field}: {}", found.value), format!("rule: {}", told(rule))];
     match (&found.source, found.decision) {
         (Some(source), _) => {
             lines.push(format!("said by {}", name(source)));
@@ -115,6 +121,7 @@ fn lines(
             lines.extend(gone(source, erased));
         }
         (None, ProvenanceDecision::Person) => lines.push("decided by a person".to_owned()),
+        (None, _) if rule.authority == Authority::Local => lines.push("decided by the hub".to_owned()),
         (None, _) => lines.push("no system spoke of it".to_owned()),
     }
     if let Some(since) = found.since {

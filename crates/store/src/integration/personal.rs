@@ -67,9 +67,9 @@ pub const PERSONAL_TABLES: &[PersonalTable] = &[
     table("conflicts", ID, &["agreed", "voices", "resolution", "note"]),
     PersonalTable {
         emptied: &["billing_email", "domain"],
-        ..record("accounts", Entity::Account, &["name", "domain", "billing_email", "match_name"])
+        ..record("accounts", Entity::Account, &["name", "domain", "billing_email", "match_name", "custom_fields"])
     },
-    record("opportunities", Entity::Opportunity, &["name", "native_stage"]),
+    record("opportunities", Entity::Opportunity, &["name", "native_stage", "custom_fields"]),
     record("sows", Entity::Sow, &["title", "po_number", "match_po", "match_title"]),
     record("milestones", Entity::Milestone, &["name", "match_name"]),
     record("service_orders", Entity::ServiceOrder, &["billing_reference", "rejection"]),
