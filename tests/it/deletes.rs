@@ -1,11 +1,15 @@
 //! Records that another system has no more: what must be seen before that is believed, and how they come back.
 
+use std::sync::Arc;
+
 use crosstie_app::{Cause, Deleted, Gone, Origin};
 use crosstie_domain::{
     Clock,
     access::{Principal, RowScope},
     ids::AccountId,
-    integration::{Arm, Claim, ConnectionMode, DeleteClaimRecord, DeleteEvidence, Entity, InboundStatus},
+    integration::{
+        Arm, Claim, ConnectionMode, DeleteClaimRecord, DeleteEvidence, Entity, InboundStatus, RunStatus, RunTrigger,
+    },
     pipeline::AccountClaim,
 };
 use crosstie_sdk::{HttpResponse, Method};
@@ -15,7 +19,7 @@ use crosstie_store::{
 };
 use serde_json::json;
 
-use crate::support::{Crm, Database, Said, System, events, id_of, on_each_database};
+use crate::support::{Crm, Database, Meanwhile, Said, System, engine_over, events, id_of, memory, on_each_database};
 
 async fn claims(crm: &Crm) -> Vec<DeleteClaimRecord> {
     let request = PageRequest {
@@ -116,6 +120,40 @@ async fn a_record_that_comes_back_live_withdraws_the_claim() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_asked_for_before_a_record_was_deleted_does_not_bring_it_back() {
+    on_each_database(async |database| {
+        let (crm, [id, _]) = two_deals(database).await;
+        let (crm, clock) = (Arc::new(crm), Arc::clone(&database.clock));
+        let way = Meanwhile::over(memory(&clock, &crm.hubspot));
+        let slow = engine_over(&crm.app, "slow", way.clone()).await;
+        crm.at_hubspot(Method::Patch, &format!("deals/{id}"), &json!({ "properties": { "dealname": "Relaunch" } }));
+        let company = crm.create("companies", "Acme");
+        let types = json!([{ "associationCategory": "HUBSPOT_DEFINED", "associationTypeId": 5 }]);
+        let new = json!({
+            "properties": { "dealname": "Upsell" }, "associations": [{ "to": { "id": company }, "types": types }],
+        });
+        crm.at_hubspot(Method::Post, "deals", &new);
+        crm.lose_webhooks();
+        clock.advance(5_000);
+        // The page is read, and so is the company that it names; the deletion is heard of in between.
+        let there = Arc::clone(&crm);
+        way.happens("objects/companies/", async move {
+            there.delete("deals", &id);
+            clock.advance(1_000);
+            there.deliver().await;
+            there.work().await;
+            assert_eq!(there.deleted().await, ["Rollout"]);
+        });
+        let connection = slow.connections().named("hubspot").expect("it is configured");
+        let run = slow.pull(connection, crm.declared(Entity::Opportunity), RunTrigger::Manual).await;
+        assert_eq!(run.expect("the database answers").expect("nobody else reads").status, RunStatus::Succeeded);
+        assert!(way.has_happened());
+        assert_eq!((crm.opportunities().await.len(), crm.deleted().await), (3, vec!["Rollout".to_owned()]));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_list_that_lags_behind_does_not_bring_a_deleted_record_back() {
     on_each_database(async |database| {
         let (crm, [id, _]) = two_deals(database).await;
@@ -185,16 +223,13 @@ async fn lost(system: &System, database: &Database, mode: ConnectionMode) -> Del
         cause: Cause::Reading,
         mapping_version: "1.0.0",
     };
-    let gone = Gone {
-        entity: Entity::Account,
-        remote_id: "1",
-        evidence: DeleteEvidence::NotFound,
-        merged_into: None,
-        sweep: None,
-        asked_at: database.clock.now(),
-    };
+    let asked_at = database.clock.now();
+    let (entity, remote_id, evidence) = (Entity::Account, "1", DeleteEvidence::NotFound);
+    let gone = |asked_at| Gone { entity, remote_id, evidence, merged_into: None, sweep: None, asked_at };
     let tx = system.store().begin().await.expect("a transaction begins");
-    let deleted = system.app.claim_deleted(&tx, origin, gone).await.expect("the database takes it");
+    let early = system.app.claim_deleted(&tx, origin, gone(asked_at.plus_ms(-60_000))).await;
+    assert_eq!(early.expect("the database answers"), Deleted::AskAgain, "it was seen since that was asked");
+    let deleted = system.app.claim_deleted(&tx, origin, gone(asked_at)).await.expect("the database takes it");
     tx.commit().await.expect("it commits");
     deleted
 }

@@ -1,5 +1,7 @@
 //! What other systems say, in whatever order and form it comes.
 
+use std::sync::Arc;
+
 use crosstie_app::Ingested;
 use crosstie_domain::{
     CivilDate, Clock, Currency, Instant, Money,
@@ -7,9 +9,10 @@ use crosstie_domain::{
     billing::{InvoiceClaim, InvoiceStatus, ServiceOrderStatus},
     delivery::MilestoneBilling,
     ids::AccountId,
-    integration::{Arm, Claim, ConnectionMode, Entity},
+    integration::{Arm, Claim, ConnectionMode, Entity, InboundStatus},
     pipeline::{AccountClaim, OpportunityClaim},
 };
+use crosstie_sdk::{FakeVendor, HttpRequest, Method};
 use crosstie_store::{
     billing::{invoices_by_ids, service_orders_by_ids},
     integration::identities_of,
@@ -17,7 +20,9 @@ use crosstie_store::{
 };
 use serde_json::{Value as Json, json};
 
-use crate::support::{Said, System, account, id_of, on_each_database, sell};
+use crate::support::{
+    Crm, Meanwhile, Said, System, account, engine_over, events, id_of, memory, on_each_database, sell,
+};
 
 impl System {
     async fn deal(&self, version: Option<&str>, asked_at: Instant, dollars: Option<i64>) -> Ingested {
@@ -62,6 +67,35 @@ async fn without_a_time_of_the_vendors_what_was_asked_for_before_the_last_state_
         database.clock.advance(1);
         let again = crm.deal(None, database.clock.now(), Some(300)).await;
         assert!(matches!(again, Ingested::Taken { changed: true, .. }));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_read_again_when_another_reading_asked_later_and_may_have_seen_less() {
+    on_each_database(async |database| {
+        let crm = Arc::new(Crm::new(database).await);
+        let way = Meanwhile::over(memory(&database.clock, &crm.hubspot));
+        let slow = engine_over(&crm.app, "slow", way.clone()).await;
+        let deal = crm.create("deals", "Rollout");
+        crm.deliver().await;
+        let (there, clock, stamped) = (Arc::clone(&crm), Arc::clone(&database.clock), database.clock.now());
+        // The other one sees what was there; then it changes, so close that HubSpot stamps it with the same moment.
+        way.happens("objects/deals/", async move {
+            clock.advance(1_000);
+            there.pull(Entity::Opportunity).await;
+            assert_eq!(there.opportunities().await[0].name, "Rollout");
+            let headers = vec![("authorization".to_owned(), "Bearer user".to_owned())];
+            let url = format!("https://api.hubapi.com/crm/v3/objects/deals/{deal}");
+            let body = json!({ "properties": { "dealname": "Relaunch" } }).to_string().into_bytes();
+            let rename = HttpRequest { method: Method::Patch, url, headers, body };
+            assert_eq!(there.fake().respond(&rename, stamped).status, 200);
+            there.lose_webhooks();
+        });
+        assert!(slow.process_event().await.expect("the database answers"));
+        assert!(way.has_happened());
+        assert_eq!(crm.opportunities().await[0].name, "Relaunch");
+        assert!(events(crm.app.store()).await.iter().all(|event| event.status == InboundStatus::Processed));
     })
     .await;
 }

@@ -15,21 +15,23 @@ use crosstie_domain::{
     Clock, Instant,
     access::{AuthContext, RowScope},
     integration::{ConnectionMode, Entity, RemapStatus, RunTrigger},
-    pipeline::OpportunityRecord,
+    pipeline::{OpportunityRecord, OpportunityStage},
 };
 use crosstie_sdk::{
     Credentials, FakeVendor, HttpRequest, HttpResponse, MemoryTransport, Method, NetOptions, Secret, Settings,
 };
 use crosstie_store::{
     Condition, Operand, Operator, count,
-    integration::{open_remaps, remaps},
+    integration::{latest_assertion, open_remaps, remaps},
     pipeline::OpportunityColumn,
 };
 use crosstie_sync::{ConnectionSetup, Connections, Engine};
 use sea_orm::{ConnectionTrait, Statement};
 use serde_json::{Value as Json, json};
 
-use crate::support::{Binary, HostedVendor, RunningHub, graph, on_each_database, until};
+use crate::support::{
+    Binary, Crm, HostedVendor, Meanwhile, RunningHub, engine_over, graph, memory, on_each_database, until,
+};
 
 fn now() -> Instant {
     SystemClock::default().now()
@@ -264,6 +266,37 @@ async fn history_is_mapped_anew_after_a_mapping_fix_without_calling_the_vendor()
         let condition = Condition::Is(OpportunityColumn::Stage, Operator::Eq, Operand::Text("COMMITTED".to_owned()));
         let found = count::<OpportunityRecord>(app.store(), &RowScope::All, &condition).await.expect("counted");
         assert_eq!(found, 151);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_mapped_while_the_mapping_changed_is_mapped_again_by_the_new_one() {
+    on_each_database(async |database| {
+        let crm = Crm::new(database).await;
+        let way = Meanwhile::over(memory(&database.clock, &crm.hubspot));
+        let slow = engine_over(&crm.app, "slow", way.clone()).await;
+        let deal = json!({ "properties": { "dealname": "Rollout", "dealstage": "legal_review" } });
+        let made = crm.at_hubspot(Method::Post, "deals", &deal);
+        crm.lose_webhooks();
+        database.clock.advance(5_000);
+        let connection = slow.connections().named("hubspot").expect("it is configured");
+        let (app, connection_id) = (crm.app.clone(), connection.record.id);
+        way.happens("deals/search", async move {
+            let document = json!({ "stages": { "legal_review": "COMMITTED" } });
+            let input =
+                SaveMapping { connection_id, document, expected_version: 0, reason: None, idempotency_key: None };
+            app.save_mapping(&AuthContext::system(), input).await.expect("decided").expect("it is good");
+        });
+        let run = slow.pull(connection, crm.declared(Entity::Opportunity), RunTrigger::Manual).await;
+        assert_eq!(run.expect("the database answers").expect("nobody else reads").rows_changed, 1);
+        assert!(way.has_happened());
+        let deal = crm.opportunities().await.remove(0);
+        assert_eq!(deal.stage, Some(OpportunityStage::Committed));
+        let remote_id = made["id"].as_str().expect("an id");
+        let said = latest_assertion(crm.app.store(), connection_id, &deal.id.to_string(), remote_id).await;
+        let said = said.expect("read").expect("it is kept");
+        assert!(said.mapping_version.ends_with("+1"), "{}", said.mapping_version);
     })
     .await;
 }

@@ -5,12 +5,12 @@ use std::{
     time::Duration,
 };
 
-use crosstie_app::App;
+use crosstie_app::{App, Refresh};
 use crosstie_connectors::fakes::HubspotFake;
 use crosstie_domain::{
     Clock, Instant,
-    access::RowScope,
-    integration::{ConnectionMode, Entity, ParkedRowRecord, RunStatus, RunTrigger, SyncRunRecord},
+    access::{AuthContext, RowScope},
+    integration::{ConnectionMode, Entity, ParkedRowRecord, RunStatus, RunTrigger, SweepStatus, SyncRunRecord},
     pipeline::OpportunityRecord,
 };
 use crosstie_sdk::{
@@ -19,14 +19,14 @@ use crosstie_sdk::{
 };
 use crosstie_store::{
     Condition, Direction, PageRequest, Span,
-    integration::{ParkedColumn, RunColumn, parked_rows, sync_runs},
+    integration::{Cursor, ParkedColumn, RunColumn, cursor, latest_sweep, parked_rows, slices_of, sync_runs},
     pipeline::{OpportunityColumn, opportunities},
 };
 use crosstie_sync::{ConnectionSetup, Connections, Engine, ReadingOptions};
 use sea_orm::ConnectionTrait;
 use serde_json::{Value as Json, json};
 
-use crate::support::{Database, HostedVendor, on_each_database};
+use crate::support::{Crm, Database, HostedVendor, Meanwhile, engine_over, on_each_database};
 
 /// An engine over one HubSpot; nothing runs by itself.
 struct Scene {
@@ -338,6 +338,124 @@ async fn a_kind_of_record_is_read_by_one_at_a_time_and_given_back_at_once() {
         assert_eq!(refused, None);
         store.release_lease(&lease).await.expect("given back");
         assert!(one.engine.pull(connection, declared, RunTrigger::Manual).await.expect("it answers").is_some());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_process_reads_that_lost_its_lease_meanwhile_is_not_kept() {
+    on_each_database(async |database| {
+        let crm = Crm::new(database).await;
+        let way = Meanwhile::over(crate::support::memory(&database.clock, &crm.hubspot));
+        let slow = engine_over(&crm.app, "slow", way.clone()).await;
+        let (connection, declared) = (crm.connection(), crm.declared(Entity::Opportunity));
+        let (store, id) = (crm.app.store(), connection.record.id);
+        let is_taken_over = |name: String| {
+            let (clock, store) = (Arc::clone(&database.clock), store.clone());
+            way.happens("deals", async move {
+                clock.advance(3_000);
+                store.lease(&name, "another", 3_000).await.expect("asked").expect("it is taken over");
+            });
+        };
+        let kept = async || {
+            assert!(way.has_happened(), "HubSpot was asked");
+            let cursor = cursor(store, id, Entity::Opportunity).await.expect("read");
+            (crm.opportunities().await.len(), cursor.map(|cursor| (cursor.watermark, cursor.failures)))
+        };
+        crm.create("deals", "Rollout");
+        crm.lose_webhooks();
+        database.clock.advance(5_000);
+        let here = slow.connections().named("hubspot").expect("it is configured");
+
+        is_taken_over(format!("pull:{id}:opportunity"));
+        let run = slow.pull(here, declared, RunTrigger::Manual).await.expect("the database answers").expect("a run");
+        assert_eq!((run.status, run.error_code.as_deref()), (RunStatus::Failed, Some("TRANSIENT")));
+        assert_eq!(kept().await, (0, None));
+
+        is_taken_over(format!("sweep:{id}:opportunity"));
+        slow.sweep(here, declared).await.expect("the database answers").expect("a sweep");
+        let sweep = latest_sweep(store, id, Entity::Opportunity).await.expect("read").expect("it was begun");
+        assert_eq!((sweep.status, sweep.pages), (SweepStatus::Listing, 0));
+        assert_eq!(kept().await, (0, None));
+
+        let wanted = Refresh {
+            connection_id: id,
+            entity: Some(Entity::Opportunity),
+            record_id: None,
+            remote_id: None,
+            since: None,
+            until: None,
+            dry_run: false,
+            idempotency_key: None,
+        };
+        let begun = crm.app.refresh(&AuthContext::system(), wanted).await.expect("decided").expect("it is begun");
+        let backfill = begun.backfills[0].id;
+        is_taken_over(format!("slice:{backfill}:0"));
+        assert!(slow.work_on_backfills(here, declared).await.expect("the database answers"));
+        let slice = slices_of(store, &[backfill]).await.expect("read").remove(0);
+        assert_eq!((slice.pages, slice.failures), (0, 0));
+        assert_eq!(kept().await, (0, None));
+        database.clock.advance(3_000);
+        assert_eq!(crm.pull(Entity::Opportunity).await.rows_changed, 1, "whoever has it reads it");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_the_vendor_does_not_know_any_more_is_left_for_the_beginning_of_the_window() {
+    on_each_database(async |database| {
+        let crm = Crm::new(database).await;
+        crm.create("deals", "Rollout");
+        crm.lose_webhooks();
+        crm.pull(Entity::Opportunity).await;
+        let (store, id) = (crm.app.store(), crm.connection().record.id);
+        let before = cursor(store, id, Entity::Opportunity).await.expect("read").expect("it is kept");
+        let tx = store.begin().await.expect("a transaction begins");
+        let until = Some(store.now());
+        let lost = Cursor { window_until: until, more: Some(json!("somewhere")), ..before.clone() };
+        tx.save_cursor(&lost).await.expect("saved");
+        tx.commit().await.expect("it commits");
+        crm.create("deals", "Upsell");
+        crm.lose_webhooks();
+        assert_eq!(crm.pull(Entity::Opportunity).await.error_code.as_deref(), Some("CURSOR_GONE"));
+        let after = cursor(store, id, Entity::Opportunity).await.expect("read").expect("it is kept");
+        assert_eq!((after.more, after.watermark), (None, before.watermark), "nothing counts as read");
+        let run = crm.pull(Entity::Opportunity).await;
+        assert_eq!((run.status, crm.opportunities().await.len()), (RunStatus::Succeeded, 2));
+    })
+    .await;
+}
+
+/// The way to a vendor whose clock is an hour behind ours, as the head of each answer says.
+struct Behind {
+    vendor: MemoryTransport<HubspotFake>,
+}
+
+#[async_trait::async_trait]
+impl Transport for Behind {
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
+        let mut answer = self.vendor.send(request).await?;
+        answer.headers.push(("date".to_owned(), "Mon, 23 Nov 2026 09:00:00 GMT".to_owned()));
+        Ok(answer)
+    }
+
+    fn now(&self) -> Option<Instant> {
+        self.vendor.now()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_vendor_stamps_by_a_clock_that_is_behind_is_found_by_the_next_reading() {
+    on_each_database(async |database| {
+        let hubspot = Arc::new(Mutex::new(hubspot_with(database, &[])));
+        let scene = scene(database, None, Arc::new(Behind { vendor: memory(database, &hubspot) })).await;
+        scene.pull().await;
+        let an_hour_ago = database.clock.now().plus_ms(-3_600_000);
+        let mut vendor = hubspot.lock().unwrap_or_else(PoisonError::into_inner);
+        create_deal(&mut vendor, "Rollout", "closedwon", an_hour_ago);
+        drop(vendor);
+        database.clock.advance(10_000);
+        assert_eq!(scene.pull().await.rows_changed, 1);
     })
     .await;
 }
