@@ -1,7 +1,10 @@
 //! What failed, or was done with, is taken up again: each item once, with a result, whoever dies in between; and what a
 //! person corrected says so.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crosstie_domain::{
     access::AuthContext,
@@ -11,9 +14,10 @@ use crosstie_domain::{
 use crosstie_sdk::{HttpResponse, Method};
 use crosstie_store::integration::{ArrivedDelivery, ArrivedEvent, InboxWriter, ParkedRow, open_replays};
 use crosstie_sync::Engine;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value as Json, json};
 
-use crate::support::{Crm, Database, Graph, engine_over, events, memory, on_each_database};
+use crate::support::{Crm, Database, Graph, Meanwhile, engine_over, events, memory, on_each_database};
 
 /// A hub beside one HubSpot, and the graph over it; nothing runs by itself.
 struct Scene {
@@ -187,6 +191,52 @@ async fn promise_7_events_that_failed_are_taken_up_again_with_a_result_for_each(
         let stood = scene.event(&parked).await;
         assert_eq!((stood.status, stood.attempts, stood.error_code), (InboundStatus::Processed, 1, None));
         assert_eq!(scene.event(&again).await.status, InboundStatus::Duplicate, "duplicates stay duplicates");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn metrics_count_each_item_of_a_replay_once_by_what_came_of_it() {
+    on_each_database(async |database| {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let shown = recorder.handle();
+        // All of this test runs in one thread: what is counted in it is counted here, and nothing else is.
+        let _here = metrics::set_default_local_recorder(&recorder);
+        let lines = || {
+            let text = shown.render();
+            let replays = text.lines().filter(|line| line.starts_with("crosstie_replay")).map(str::to_owned);
+            replays.collect::<BTreeSet<_>>()
+        };
+        let scene = scene(database).await;
+        let (deal, gone) = (scene.crm.create("deals", "Rollout"), scene.crm.create("deals", "Gone"));
+        scene.crm.delete("deals", &gone);
+        scene.crm.lose_webhooks();
+        for (key, deal) in [("one", &deal), ("two", &gone), ("three", &deal)] {
+            scene.parked(key, deal).await;
+        }
+        scene.arrived(event("four", None, None), b"[]").await;
+        let filter = json!({ "status": { "in": ["PARKED", "IGNORED"] } });
+        scene.replay_events(filter, false).await;
+        assert!(scene.crm.engine.work_on_replays().await.expect("the database answers"));
+        assert!(lines().contains("crosstie_replays_open 1"), "{:?}", lines());
+        scene.work(&scene.crm.engine).await;
+        scene.crm.engine.work_on_replays().await.expect("the database answers");
+        let series = |kind: &str, outcome: &str, items: u32| {
+            format!("crosstie_replay_items_total{{kind=\"{kind}\",outcome=\"{outcome}\"}} {items}")
+        };
+        let mut expected = BTreeSet::from([
+            "crosstie_replays_open 0".to_owned(),
+            series("INBOUND_EVENTS", "SUCCEEDED", 2),
+            series("INBOUND_EVENTS", "FAILED", 1),
+            series("INBOUND_EVENTS", "SKIPPED", 1),
+        ]);
+        assert_eq!(lines(), expected);
+
+        scene.park("odd", "[]").await;
+        scene.replay_rows().await;
+        scene.crm.engine.work_on_replays().await.expect("the database answers");
+        expected.insert(series("PARKED_ROWS", "FAILED", 1));
+        assert_eq!(lines(), expected);
     })
     .await;
 }
@@ -369,6 +419,35 @@ async fn a_row_that_was_never_readable_is_read_again() {
         assert_eq!(outcomes, [(&json!("SUCCEEDED"), &Json::Null), (&json!("FAILED"), &json!("GONE"))]);
         assert_eq!(scene.deals().await, ["Rollout"]);
         assert_eq!(scene.rows().await.len(), 1, "the other waits as it did");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_process_comes_to_that_lost_the_job_meanwhile_is_not_kept() {
+    on_each_database(async |database| {
+        let scene = scene(database).await;
+        let deal = scene.crm.create("deals", "Rollout");
+        scene.crm.lose_webhooks();
+        scene.park(&deal, "null").await;
+        let way = Meanwhile::over(memory(&database.clock, &scene.crm.hubspot));
+        let slow = engine_over(&scene.crm.app, "slow", way.clone()).await;
+        let input = json!({ "filter": { "connectionId": { "eq": scene.hubspot() } } });
+        let job = scene.decide("replayParkedRows", "job { id }", input).await["job"].clone();
+        let (name, store) = (format!("replay:{}", job["id"].as_str().expect("an id")), database.open().await);
+        let clock = Arc::clone(&database.clock);
+        way.happens("deals", async move {
+            clock.advance(3_000);
+            store.lease(&name, "another", 3_000).await.expect("asked").expect("it is taken over");
+        });
+        assert!(!slow.work_on_replays().await.expect("the database answers"));
+        assert!(way.has_happened(), "HubSpot was asked");
+        assert_eq!(counts(&scene.results(&job).await), BTreeMap::from([("WAITING".to_owned(), 1)]));
+        assert!(scene.deals().await.is_empty(), "nor is what it read");
+        database.clock.advance(3_000);
+        scene.work(&scene.crm.engine).await;
+        assert_eq!(counts(&scene.results(&job).await), BTreeMap::from([("SUCCEEDED".to_owned(), 1)]));
+        assert_eq!(scene.deals().await, ["Rollout"]);
     })
     .await;
 }

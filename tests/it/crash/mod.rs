@@ -1,5 +1,5 @@
-//! Every single crash of the ways through the hub: a webhook that comes in, a scheduled reading, what is asked of
-//! billing, a value that is set, a webhook that goes out. A story is told once, and its points are counted: both sides
+//! Every single crash of the ways through the hub: a webhook that comes in, a scheduled reading, a replay, what is asked
+//! of billing, a value that is set, a webhook that goes out. A story is told once, and its points are counted: both sides
 //! of every commit and of every request. Then it is told again and again, and the process dies at each of them in turn,
 //! or the answer is lost there, or it dies whenever it had to wait. After the restart what was acknowledged has
 //! happened, and once, and what is new still flows.
@@ -13,7 +13,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use tokio::time::timeout;
 
 use crate::support::{Database, Fate, Points, on_each_quick_database, variable};
-use stories::{Billing, Incoming, Outgoing, Reading, Setting, Story};
+use stories::{Billing, Incoming, Outgoing, Reading, Replaying, Setting, Story};
 use world::{Hub, PATIENCE, World};
 
 /// What a story leaves in the database.
@@ -42,6 +42,8 @@ const KEPT: &[&str] = &[
     "cursors",
     "webhook_deliveries",
     "idempotency_keys",
+    "replay_items",
+    "replay_jobs",
     "rate_budgets",
     "leases",
 ];
@@ -167,6 +169,22 @@ async fn a_reading_loses_no_row_wherever_the_process_dies() {
             "store/src/integration/leases.rs",
             "POST /crm/v3/objects/deals/search",
             "GET /crm/v3/objects/companies/",
+        ],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_failed_is_taken_up_again_wherever_the_process_dies() {
+    enumerate(
+        Replaying,
+        24,
+        &[
+            "app/src/replays.rs",
+            "sync/src/replay.rs",
+            "store/src/integration/leases.rs",
+            "sync/src/inbox.rs",
+            "GET /crm/v3/objects/deals/",
         ],
     )
     .await;

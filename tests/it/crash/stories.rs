@@ -1,22 +1,25 @@
 //! The ways through the hub, each as a story that goes on where it was cut short.
 
 use crosstie_app::{
-    AcceptMilestone, CreateSow, Decision, NewMilestone, SignSow,
+    AcceptMilestone, CreateSow, Decision, NewMilestone, ReplayRequest, SignSow,
     subscriptions::{CreateWebhookSubscription, OfSubscription},
 };
 use crosstie_domain::{
     access::{AuthContext, Principal, RowScope},
     billing::{InvoiceStatus, ServiceOrderStatus},
     ids::{MilestoneId, OpportunityId, SowId, WebhookSubscriptionId},
-    integration::{DeliveryStatus, Entity, InboundStatus},
+    integration::{DeliveryStatus, Entity, InboundStatus, ReplayStatus},
     pipeline::{AccountRecord, OpportunityRecord},
 };
 use crosstie_sdk::Method;
 use crosstie_store::{
-    Change, Condition, Direction, PageRequest, Span,
+    Change, Condition, Direction, Operand, Operator, PageRequest, Span,
     billing::{InvoiceColumn, ServiceOrderColumn, invoices, service_orders},
     delivery::milestones_of,
-    integration::{DeliveryColumn, webhook_deliveries},
+    integration::{
+        ArrivedDelivery, ArrivedEvent, DeliveryColumn, InboundColumn, InboxWriter, replay_jobs_by_ids,
+        webhook_deliveries,
+    },
     pipeline::{AccountColumn, OpportunityColumn, accounts, opportunities},
 };
 use serde_json::json;
@@ -147,6 +150,56 @@ async fn read(hub: &Hub) {
         hub.pull("hubspot", entity).await.expect("nobody else reads");
     }
     hub.work().await;
+}
+
+/// What a person has taken up again: an event about a deal that was parked as it came.
+#[derive(Clone, Copy)]
+pub(super) struct Replaying;
+
+impl Story for Replaying {
+    async fn prepare(self, hub: &Hub) {
+        let world = &hub.world;
+        for item in 0..2 {
+            let deal = world.create("deals", json!({ "dealname": world.name("Rollout", item) }), None);
+            world.lose_webhooks();
+            let event = ArrivedEvent {
+                dedupe_key: world.name("event", item),
+                event_type: "deal.changed".to_owned(),
+                target: Some((Entity::Opportunity, deal.clone())),
+                occurred_at: None,
+                problem: Some(("UNMAPPABLE", "as it came".to_owned())),
+            };
+            let connection_id = hub.connection("hubspot").record.id;
+            let (headers, body, mapping_version) = ("[]".to_owned(), b"{}".to_vec(), "1".to_owned());
+            let delivery = ArrivedDelivery { connection_id, headers, body, events: vec![event], mapping_version };
+            InboxWriter::start(hub.store()).accept(delivery).await.expect("it is kept");
+            world.once(&format!("deal {item}"), || deal);
+        }
+    }
+
+    async fn act(self, hub: &Hub, item: usize) {
+        let deal = hub.world.fact(&format!("deal {item}"));
+        let input = ReplayRequest {
+            condition: Condition::Is(InboundColumn::RemoteId, Operator::Eq, Operand::Text(deal)),
+            dry_run: false,
+            reason: None,
+            idempotency_key: Some(hub.world.name("replay", item)),
+        };
+        let done = hub.app.replay_inbound_events(&AuthContext::system(), input).await.expect("decided");
+        let job = granted(done).job.expect("it is begun");
+        hub.world.once(&format!("job {item}"), || job.id.to_string());
+        while hub.engine.work_on_replays().await.expect("the database answers") {}
+        while hub.engine.process_event().await.expect("the database answers") {}
+        hub.engine.work_on_replays().await.expect("the database answers");
+    }
+
+    async fn check(self, hub: &Hub, item: usize) {
+        let name = hub.world.name("Rollout", item);
+        assert_eq!(opportunity_named(hub, &name).await.len(), 1, "{name}");
+        let job = hub.world.fact(&format!("job {item}")).parse().expect("an identifier");
+        let job = replay_jobs_by_ids(hub.store(), &RowScope::All, &[job]).await.expect("read").remove(0);
+        assert_eq!((job.status, job.items), (ReplayStatus::Done, 1), "{job:?}");
+    }
 }
 
 /// A statement of work is signed and ordered; its milestone is accepted and invoiced.
