@@ -356,6 +356,41 @@ async fn an_effect_that_was_sent_and_never_ended_is_taken_up_as_unknown() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn of_effects_that_are_made_due_again_nothing_unknown_is_forgotten_and_what_a_person_must_settle_stays() {
+    on_each_database(async |database| {
+        let store = database.open().await;
+        let billing = connection(&store, "stripe").await;
+        let (code, message) = ("OUTCOME_UNKNOWN".to_owned(), String::new());
+        let later = store.now().plus_ms(3_600_000);
+        let mut sent = Vec::new();
+        for outcome in [
+            EffectOutcome::Retry { at: later, outcome_unknown: true, code: code.clone(), message: message.clone() },
+            EffectOutcome::Uncertain { code, message },
+            EffectOutcome::Done { remote_id: "x_1".to_owned() },
+        ] {
+            ask(&store, billing, &place_order(&account(&store, "Acme").await)).await.expect("asked");
+            let effect = claim_effect(&store).await.expect("it is due");
+            sending(&store, &effect).await.expect("sending");
+            let tx = store.begin().await.expect("a transaction begins");
+            tx.effect_ended(&effect, &outcome).await.expect("it is kept");
+            tx.commit().await.expect("it commits");
+            sent.push(effect.key);
+        }
+        ask(&store, billing, &place_order(&account(&store, "Acme").await)).await.expect("asked");
+        claim_effect(&store).await.expect("somebody works on it");
+        let all: Vec<_> = effects(&store).await.into_iter().map(|effect| effect.id).collect();
+        let tx = store.begin().await.expect("a transaction begins");
+        let due = tx.effects_again(&all, EffectStatus::Waiting).await.expect("asked");
+        tx.commit().await.expect("it commits");
+        assert_eq!((all.len(), due.len()), (4, 1));
+        let taken = claim_effect(&store).await.expect("it is due again");
+        assert_eq!((&taken.key, taken.outcome_unknown), (&sent[0], true), "it is asked about first");
+        assert!(claim_effect(&store).await.is_none());
+    })
+    .await;
+}
+
 async fn publish(store: &Store, id: &str) {
     let tx = store.begin().await.expect("a transaction begins");
     let change = Change { entity: Entity::Sow, id, event: "sow_signed", actor: Principal::System, version: 1 };

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crosstie_app::subscriptions::Doing;
+use crosstie_app::subscriptions::{Attempt, Doing};
 use crosstie_domain::{
     access::AuthContext,
     integration::{
@@ -237,6 +237,29 @@ async fn nothing_is_sent_to_addresses_that_are_not_public_also_when_a_name_leads
             let refused = deliveries.iter().find(|delivery| delivery.subscription_id == id).expect("it is there");
             assert_eq!(refused.error_code.as_deref(), Some("EGRESS_REFUSED"), "{refused:?}");
         }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_worker_comes_to_that_lost_its_delivery_meanwhile_changes_nothing() {
+    on_each_database(async |database| {
+        let receiver = Receiver::start().await;
+        let scene = scene(database).await;
+        let (id, _) = scene.subscribe(to(&receiver.url)).await;
+        scene.change(&["sow_1"]).await;
+        receiver.plan([Reply::status(500)]);
+        scene.deliver().await;
+        wait(database, &scene).await;
+        let late = scene.store().claim_delivery(3_000).await.expect("asked").expect("it is due");
+        database.clock.advance(3_000);
+        scene.deliver().await;
+        let (done, stands) = (only(&scene).await, scene.subscription(id).await);
+        assert_eq!((done.status, done.attempts), (DeliveryStatus::Delivered, 2), "another one sent it");
+        assert!(!scene.store().keep_delivery(&late, 3_000).await.expect("asked"));
+        let attempt = Attempt { status: Some(500), ..Attempt::default() };
+        scene.app.delivery_tried(&late, &attempt).await.expect("the database answers");
+        assert_eq!((only(&scene).await, scene.subscription(id).await), (done, stands));
     })
     .await;
 }

@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crosstie_domain::{
-    access::RowScope,
+    access::{Principal, RowScope},
     ids::ConnectionId,
-    integration::{Entity, RunStatus, RunTrigger, SyncRunRecord},
+    integration::{ConnectionMode, Entity, PauseScope, RunStatus, RunTrigger, SyncRunRecord},
 };
 use crosstie_store::{
-    Condition, Direction, PageRequest, Span, Store, Tx,
+    Condition, Direction, PageRequest, Span, Store, StoreError, Tx,
     integration::{
         EventOutcome, InboxWriter, ParkedColumn, ParkedRow, RunColumn, changes_after, first_position, last_position,
         parked_rows, parked_rows_by_ids, sync_runs,
@@ -16,7 +16,7 @@ use crosstie_store::{
 };
 use sea_orm::{ConnectionTrait, Statement, TransactionTrait};
 
-use super::{ask, claim, claim_effect, delivery, done, end, place_order, publish};
+use super::{ask, claim, claim_effect, delivery, done, end, place_order, publish, sending};
 use crate::support::{Database, account, connection, on_each_database, sell};
 
 const DAY_MS: i64 = 86_400_000;
@@ -104,6 +104,39 @@ async fn who_locks_an_order_or_a_remote_record_comes_one_after_the_other() {
         for kind in [true, false] {
             let tx = lock(&store, kind, order).await;
             comes_after(&store, lock(&other, kind, order), tx).await.commit().await.expect("it commits");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_switch_or_a_pause_and_the_write_that_is_about_to_be_sent_wait_for_each_other() {
+    on_each_database(async |database| {
+        let (store, other) = (database.open().await, database.open().await);
+        let (billing, acme) = (connection(&store, "stripe").await, account(&store, "Acme").await);
+        ask(&store, billing, &place_order(&acme)).await.expect("asked");
+        let taken = claim_effect(&store).await.expect("it is due");
+        let by = || (Principal::System, None);
+        let (sends, reads) = (ConnectionMode::TwoWay, ConnectionMode::Pull);
+        let hold = async |switches: bool| {
+            let tx = other.begin().await.expect("a transaction begins");
+            match switches {
+                true => tx.switch_connection_mode(billing, (sends, reads), by()).await.expect("switched"),
+                false => assert!(tx.pause_connection(billing, PauseScope::Sending, by()).await.expect("paused")),
+            }
+            tx
+        };
+        for switches in [true, false] {
+            let tx = store.begin().await.expect("a transaction begins");
+            tx.effect_sending(&taken).await.expect("it may begin");
+            let held = comes_after(&store, hold(switches), tx).await;
+            let late = comes_after(&store, sending(&store, &taken), held).await;
+            assert!(matches!(late, Err(StoreError::Conflict)), "it must not begin any more: {late:?}");
+            if switches {
+                let tx = store.begin().await.expect("a transaction begins");
+                tx.switch_connection_mode(billing, (reads, sends), by()).await.expect("switched back");
+                tx.commit().await.expect("it commits");
+            }
         }
     })
     .await;
