@@ -1,31 +1,42 @@
 //! Erasing a person: nothing is left, nothing comes back, and what is left can be verified.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use crosstie_app::{
-    Ingested,
+    App, Ingested,
     access::NewToken,
     erasure::{ErasePerson, LiftErasure},
 };
+use crosstie_connectors::fakes::StripeFake;
 use crosstie_domain::{
+    Clock,
     access::{AuthContext, Permission, Role, RowScope},
     ids::AccountId,
     integration::{
-        Arm, Claim, EffectKey, Entity, Intent, UpdateRecord,
+        Arm, Claim, EffectKey, EffectStatus, Entity, InboundStatus, Intent, UpdateRecord,
         erasure::{ErasureRecord, ErasureStatus, is_mark},
     },
     pipeline::AccountClaim,
 };
+use crosstie_sdk::{Delivery, FakeVendor, HttpRequest, MemoryTransport, Method, Secret};
 use crosstie_store::{
     EffectRequest, Store,
-    integration::{IMPERSONAL_COLUMNS, PERSONAL_TABLES, erasures_by_ids, latest_assertion},
+    integration::{EffectOutcome, IMPERSONAL_COLUMNS, PERSONAL_TABLES, erasures_by_ids, latest_assertion},
     pipeline::accounts_by_ids,
 };
+use crosstie_sync::Receipt;
 use sea_orm::{ConnectionTrait, DatabaseConnection, FromQueryResult, Statement};
 use serde_json::json;
+use tokio::time::timeout;
 
-use crate::support::{Binary, Crm, Database, Graph, Said, System, effects, graph, id_of, on_each_database};
+use crate::support::{
+    Binary, Crm, Database, Graph, Said, System, effects, engine_with, events, graph, id_of, on_each_database, setup,
+};
 
 /// Rows of tables that nothing else in these tests fills.
 const OTHER_ROWS: &str = "
@@ -230,7 +241,8 @@ async fn erase(database: &Database, input: ErasePerson) -> ErasureRecord {
     let crm = Crm::new(database).await;
     let begun = crm.app.erase_person(&AuthContext::system(), input).await.expect("decided").expect("it is begun");
     let erasure = begun.erasure.expect("it is begun");
-    assert!(crm.engine.erase().await.expect("the database answers"));
+    let ended = timeout(Duration::from_secs(60), crm.engine.erase()).await.expect("a last pass finds nothing");
+    assert!(ended.expect("the database answers"));
     erasure_now(crm.app.store(), &erasure).await
 }
 
@@ -377,6 +389,41 @@ async fn what_was_erased_is_not_taken_in_again_until_a_person_lifts_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_tells_of_a_person_who_was_erased_is_kept_without_her() {
+    on_each_database(async |database| {
+        erase(database, ann()).await;
+        let hooks = "https://hub.example/webhooks/stripe".to_owned();
+        let stripe = Arc::new(Mutex::new(StripeFake::new(Some(hooks), Secret::new("client-secret"), 1)));
+        let clock = Arc::clone(&database.clock);
+        let transport = Arc::new(MemoryTransport::new(Arc::clone(&stripe), move || clock.now()));
+        let connector = crosstie_connectors::connector("stripe").expect("it ships");
+        let app = App::new(database.open().await);
+        let engine = engine_with(&app, "test", setup("stripe", connector, transport)).await;
+        let sent = {
+            let headers = vec![("authorization".to_owned(), "Bearer user".to_owned())];
+            let (url, body) =
+                ("https://api.stripe.com/v1/customers".to_owned(), b"name=Ann+Lee&email=ann.lee%40example.com");
+            let request = HttpRequest { method: Method::Post, url, headers, body: body.to_vec() };
+            let mut stripe = stripe.lock().expect("nobody panicked");
+            assert_eq!(stripe.respond(&request, database.clock.now()).status, 200);
+            stripe.take_deliveries().pop().expect("a new customer is announced")
+        };
+        assert!(!hits(&String::from_utf8_lossy(&sent.body)).is_empty(), "the webhook tells of her");
+        let HttpRequest { url, headers, body, .. } = sent;
+        let delivery = Delivery { method: "POST".to_owned(), url, headers, body };
+        assert!(matches!(engine.receive("stripe", &delivery).await, Receipt::Accepted { .. }));
+        let raw = database.raw().await;
+        assert_eq!(left(&raw).await, Vec::<String>::new(), "as it came");
+        while engine.process_event().await.expect("the database answers") {}
+        assert_eq!(left(&raw).await, Vec::<String>::new(), "and as it was read");
+        raw.close().await.expect("it closes");
+        let page = events(app.store()).await;
+        assert!(page.iter().all(|event| event.status == InboundStatus::Processed), "{page:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_erasure_that_is_cut_off_goes_on_with_another_process() {
     on_each_database(async |database| {
         let billing = System::new(database, "books", &[Arm::Billing]).await;
@@ -386,6 +433,10 @@ async fn an_erasure_that_is_cut_off_goes_on_with_another_process() {
         let (app, store) = (&billing.app, billing.store());
         let begun = app.erase_person(&AuthContext::system(), ann()).await.expect("decided").expect("it is begun");
         let mut job = begun.erasure.expect("it is begun");
+        assert!(
+            !app.erased(store).await.expect("read").is_empty(),
+            "nothing more is taken in from the first commit on"
+        );
         let first = store.lease("erasure", "first", 1_000).await.expect("asked").expect("taken");
         for _ in 0..12 {
             job = app.erase_some(&first, &job, 3).await.expect("a few rows");
@@ -404,6 +455,39 @@ async fn an_erasure_that_is_cut_off_goes_on_with_another_process() {
         raw.close().await.expect("it closes");
         let rows = |table: &str| job.places.iter().find(|place| place.table == table).map(|place| place.rows);
         assert_eq!((rows("assertions"), rows("accounts")), (Some(7), Some(7)));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_on_its_way_to_another_system_is_erased_by_a_later_pass_once_it_ended() {
+    on_each_database(async |database| {
+        let graph = graph(database).await;
+        let (app, store) = (&graph.app, graph.app.store());
+        let key = waiting_effect(&graph, graph.accounts[0].id).await;
+        let taken = store.claim_effect(1_000).await.expect("asked").expect("it is due");
+        assert_eq!(taken.key, key);
+        let begun = app.erase_person(&AuthContext::system(), ann()).await.expect("decided").expect("it is begun");
+        let mut job = begun.erasure.expect("it is begun");
+        let lease = store.lease("erasure", "first", 1_000).await.expect("asked").expect("taken");
+        for pass in [2, 3] {
+            while job.pass < pass {
+                job = app.erase_some(&lease, &job, 100).await.expect("a few rows");
+                assert_eq!(job.finished_at, None, "a worker has it in hand");
+            }
+        }
+        let tx = store.begin().await.expect("a transaction begins");
+        let done = EffectOutcome::Done { remote_id: "cus_1".to_owned() };
+        tx.effect_ended(&taken, &done).await.expect("what came of it is kept");
+        tx.commit().await.expect("it commits");
+        while job.finished_at.is_none() {
+            job = app.erase_some(&lease, &job, 100).await.expect("a few rows");
+        }
+        let raw = database.raw().await;
+        assert_eq!(left(&raw).await, Vec::<String>::new());
+        raw.close().await.expect("it closes");
+        let ended = effects(store).await.into_iter().find(|effect| effect.key == key.as_str());
+        assert_eq!(ended.expect("it is there").status, EffectStatus::Done);
     })
     .await;
 }

@@ -1,6 +1,6 @@
 //! What the hub shows is written where something else stands, once, and its echo changes nothing.
 
-use crosstie_app::{Ingested, SendOutcome};
+use crosstie_app::{Ingested, SendOutcome, erasure::ErasePerson};
 use crosstie_domain::{
     Clock,
     access::{AuthContext, RowScope},
@@ -103,6 +103,33 @@ async fn what_is_shown_is_written_where_something_else_stands_and_the_echo_chang
         let told = graph.data(AuthContext::system(), query, json!({ "id": id })).await;
         assert_eq!(told["account"]["name"], "Acme AG");
         assert_eq!(told["account"]["provenance"]["overruled"], json!([{ "value": "\"Typo\"" }]));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_mark_of_a_name_that_was_erased_is_written_nowhere() {
+    on_each_database(async |database| {
+        let crm = System::new(database, "hubspot", &[Arm::Crm]).await;
+        let books = System::new(database, "books", &[Arm::Billing]).await;
+        allow(&books, &["account.name"], &["account.name"]).await;
+        let id: AccountId = id_of(&customer(&crm, database, None, ("Ann Lee", "v1")).await);
+        customer(&books, database, Some(id), ("Annie", "v1")).await;
+        let (effect, _) = claimed(&books).await.expect("billing is told the name");
+        let (code, message) = ("REJECTED".to_owned(), "the name is locked".to_owned());
+        ended(&books, &effect, SendOutcome::NotDone(EffectOutcome::Rejected { code, message })).await;
+
+        let whom =
+            ErasePerson { names: vec!["Ann Lee".to_owned()], reason: "asked for".to_owned(), ..Default::default() };
+        let begun = crm.app.erase_person(&AuthContext::system(), whom).await.expect("decided").expect("it is begun");
+        let mut job = begun.erasure.expect("it is begun");
+        let lease = crm.store().lease("erasure", "test", 60_000).await.expect("asked").expect("taken");
+        while job.finished_at.is_none() {
+            job = crm.app.erase_some(&lease, &job, 500).await.expect("some rows");
+        }
+        assert!(name(&crm, id).await.starts_with("[erased:"));
+        customer(&books, database, Some(id), ("Annie B", "v2")).await;
+        assert!(claimed(&books).await.is_none(), "billing keeps what it has");
     })
     .await;
 }
