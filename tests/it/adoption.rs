@@ -1,7 +1,7 @@
 //! Orders and invoices that billing holds already: taken for those of the hub, so that nothing is ordered or billed
 //! twice, and given back without loss.
 
-use crosstie_app::Ingested;
+use crosstie_app::{AppError, Ingested, SendOutcome};
 use crosstie_domain::{
     Clock, Money,
     access::{AuthContext, Role, RowScope},
@@ -9,7 +9,10 @@ use crosstie_domain::{
     integration::{Arm, Claim, adoption::DocumentState},
     pipeline::AccountClaim,
 };
-use crosstie_store::integration::ClaimedEffect;
+use crosstie_store::{
+    StoreError,
+    integration::{ClaimedEffect, EffectOutcome},
+};
 use serde_json::{Value as Json, json};
 
 use crate::support::{Database, Graph, Said, System, codes, on_each_database, usd};
@@ -206,6 +209,61 @@ async fn an_order_that_billing_holds_is_adopted_and_never_sent_and_the_adoption_
         scene.graph.app.effect_sending(&taken).await.expect("it begins");
         let late = scene.adopt(("SERVICE_ORDER", "7"), &order, json!({})).await;
         assert_eq!(late["codes"], json!(["INVALID_TRANSITION"]), "what was sent is not guessed at");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_took_an_order_before_it_was_adopted_does_not_send_it_and_what_was_refused_is_refused_after_the_undoing() {
+    on_each_database(async |database| {
+        let scene = Scene::new(database).await;
+        let app = &scene.graph.app;
+        scene.switch("TWO_WAY").await;
+        let (order, _) = scene.signed(&[600, 400]).await;
+        let taken = scene.due().await.expect("it is due");
+        scene.sale("7", po).await;
+        let adopted = scene.adopt(("SERVICE_ORDER", "7"), &order, json!({})).await;
+        assert_eq!(adopted["codes"], json!([]), "nothing was sent yet");
+        let sending = app.effect_sending(&taken).await;
+        assert!(matches!(sending, Err(AppError::Store(StoreError::Conflict))), "{sending:?}");
+        assert_eq!(scene.undo(&adopted).await["codes"], json!([]));
+
+        // Billing refuses it, and a person places it by hand.
+        let taken = scene.due().await.expect("it waits again");
+        app.effect_sending(&taken).await.expect("it begins");
+        let tx = app.store().begin().await.expect("a transaction begins");
+        let (code, message) = ("REJECTED".to_owned(), "no such customer".to_owned());
+        let refused = SendOutcome::NotDone(EffectOutcome::Rejected { code, message });
+        app.effect_ended(&tx, &taken, &refused).await.expect("it is kept");
+        tx.commit().await.expect("it commits");
+        assert_eq!(scene.order(&order).await["status"], "REJECTED");
+        let adopted = scene.adopt(("SERVICE_ORDER", "7"), &order, json!({})).await;
+        assert_eq!((&adopted["codes"], &scene.order(&order).await["status"]), (&json!([]), &json!("ACKED")));
+        assert_eq!(scene.undo(&adopted).await["codes"], json!([]));
+        assert_eq!(scene.order(&order).await["status"], "REJECTED", "as it stood before");
+        assert!(scene.due().await.is_none(), "a person has it sent again, or nobody");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invoice_that_is_on_its_way_to_billing_is_not_settled_by_one_that_is_there() {
+    on_each_database(async |database| {
+        let scene = Scene::new(database).await;
+        let app = &scene.graph.app;
+        let (order, milestones) = scene.signed(&[1000]).await;
+        scene.sale("7", po).await;
+        assert_eq!(scene.adopt(("SERVICE_ORDER", "7"), &order, json!({})).await["codes"], json!([]));
+        scene.accept(&milestones[0]).await;
+        scene.bill("i1", usd(100_000), |claim| claim.reference = Some("PO-77".to_owned())).await;
+        scene.switch("TWO_WAY").await;
+        let taken = scene.due().await.expect("the invoice is asked for");
+        app.effect_sending(&taken).await.expect("it begins");
+        let late = scene.adopt(("INVOICE", "i1"), &milestones[0], json!({})).await;
+        assert_eq!(late["codes"], json!(["INVALID_TRANSITION"]), "it may be the one that is there, or become another");
+        database.clock.advance(LEASE_MS);
+        let again = scene.due().await.expect("nobody knows what came of it");
+        assert!(again.key == taken.key && again.outcome_unknown, "{again:?}");
     })
     .await;
 }

@@ -1,7 +1,7 @@
 //! What the hub and a connected system hold differently, and what a switch to two-way would do about it.
 
 use crosstie_domain::{
-    Clock,
+    Clock, Currency, Money,
     access::{AuthContext, Role, RowScope},
     integration::{Arm, Claim, ConnectionMode, adoption::DocumentState},
     pipeline::AccountClaim,
@@ -115,6 +115,10 @@ async fn orders_and_invoices_are_compared_one_by_one_and_added_up() {
         let only = json!({ "id": scene.books.connection, "first": 9, "filter": { "field": { "eq": "status" } } });
         let found = scene.ask(QUERY, only).await;
         assert_eq!(found["connectionDifferences"]["totalCount"], 1);
+
+        // The same number of another currency is another amount.
+        scene.bill("i1", Money::new(60_000, Currency::EUR), |_| {}).await;
+        assert_eq!(scene.differences().await[0], "DIFFERS INVOICE i1 total: 600.00 / 600.00 NOTHING");
 
         let rows = RowScope::Accounts(vec![scene.graph.accounts[1].id]);
         let stranger = AuthContext { rows, ..AuthContext::system() };

@@ -28,6 +28,13 @@ async fn freshness_is_the_age_of_the_newest_proof_and_late_past_its_objective() 
         crm.fake().fail_next(HttpResponse::empty(500));
         crm.pull(Entity::Opportunity).await;
         assert_eq!(fresh().await, (Some(605), 900, false));
+        // A record that a webhook brings is new, and proves nothing of the others.
+        crm.lose_webhooks();
+        crm.create("deals", "Upsell");
+        crm.deliver().await;
+        crm.work().await;
+        assert_eq!(crm.opportunities().await.len(), 2);
+        assert_eq!(fresh().await, (Some(605), 900, false));
         database.clock.advance(300_000);
         assert_eq!(fresh().await, (Some(905), 900, true));
         crm.pull(Entity::Opportunity).await;

@@ -44,7 +44,9 @@ async fn a_sweep_finds_what_is_gone_by_a_complete_listing_and_a_reading_by_id() 
         crm.delete("deals", &ids[3]);
         crm.lose_webhooks();
         let before = cursor(crm.app.store(), crm.connection().record.id, Entity::Opportunity).await.expect("read");
+        crm.fake().set_page_limit(4);
         let swept = sweep(&crm).await;
+        assert_eq!(swept.pages, 3);
         assert_eq!((swept.status, swept.known, swept.missing, swept.deleted), (SweepStatus::Succeeded, 10, 1, 1));
         assert_eq!(crm.deleted().await, ["Deal 003"]);
         let claims = delete_claims(crm.app.store(), &RowScope::All, &all(DeleteClaimColumn::Id)).await.expect("read");
@@ -128,6 +130,16 @@ async fn drift_is_counted_healed_and_told() {
         };
         assert_eq!(compare(DriftScope::Sample).await, (10, 0, 0));
         assert_eq!(compare(DriftScope::Full).await, (10, 0, 0));
+        // What changed since the last reading is not expected to be known, and one answer that a record is not there is
+        // not enough.
+        let rename = json!({ "properties": { "dealname": "Deal of today" } });
+        crm.at_hubspot(Method::Patch, &format!("deals/{}", ids[5]), &rename);
+        crm.lose_webhooks();
+        assert_eq!(compare(DriftScope::Full).await, (9, 0, 0));
+        crm.pull(Entity::Opportunity).await;
+        crm.fake().fail_next(HttpResponse::empty(404));
+        assert_eq!(compare(DriftScope::Sample).await, (10, 0, 0));
+        assert_eq!(crm.deleted().await, Vec::<String>::new());
 
         // HubSpot says something else of two than the hub heard, and the versions do not show it.
         let mut listed = crm.at_hubspot(
