@@ -19,7 +19,7 @@ use crosstie_store::{
 };
 use serde_json::json;
 
-use crate::support::{Crm, Database, Meanwhile, Said, System, engine_over, events, id_of, memory, on_each_database};
+use crate::support::{Crm, Database, Meanwhile, Said, System, events, id_of, memory, on_each_database};
 
 async fn claims(crm: &Crm) -> Vec<DeleteClaimRecord> {
     let request = PageRequest {
@@ -125,7 +125,7 @@ async fn what_was_asked_for_before_a_record_was_deleted_does_not_bring_it_back()
         let (crm, [id, _]) = two_deals(database).await;
         let (crm, clock) = (Arc::new(crm), Arc::clone(&database.clock));
         let way = Meanwhile::over(memory(&clock, &crm.hubspot));
-        let slow = engine_over(&crm.app, "slow", way.clone()).await;
+        let slow = way.engine(&crm.app).await;
         crm.at_hubspot(Method::Patch, &format!("deals/{id}"), &json!({ "properties": { "dealname": "Relaunch" } }));
         let company = crm.create("companies", "Acme");
         let types = json!([{ "associationCategory": "HUBSPOT_DEFINED", "associationTypeId": 5 }]);

@@ -20,9 +20,7 @@ use crosstie_store::{
 };
 use serde_json::{Value as Json, json};
 
-use crate::support::{
-    Crm, Meanwhile, Said, System, account, engine_over, events, id_of, memory, on_each_database, sell,
-};
+use crate::support::{Crm, Meanwhile, Said, System, account, events, id_of, memory, on_each_database, sell};
 
 impl System {
     async fn deal(&self, version: Option<&str>, asked_at: Instant, dollars: Option<i64>) -> Ingested {
@@ -76,7 +74,7 @@ async fn an_event_is_read_again_when_another_reading_asked_later_and_may_have_se
     on_each_database(async |database| {
         let crm = Arc::new(Crm::new(database).await);
         let way = Meanwhile::over(memory(&database.clock, &crm.hubspot));
-        let slow = engine_over(&crm.app, "slow", way.clone()).await;
+        let slow = way.engine(&crm.app).await;
         let deal = crm.create("deals", "Rollout");
         crm.deliver().await;
         let (there, clock, stamped) = (Arc::clone(&crm), Arc::clone(&database.clock), database.clock.now());

@@ -29,9 +29,7 @@ use crosstie_sync::{ConnectionSetup, Connections, Engine};
 use sea_orm::{ConnectionTrait, Statement};
 use serde_json::{Value as Json, json};
 
-use crate::support::{
-    Binary, Crm, HostedVendor, Meanwhile, RunningHub, engine_over, graph, memory, on_each_database, until,
-};
+use crate::support::{Binary, Crm, HostedVendor, Meanwhile, RunningHub, graph, memory, on_each_database, until};
 
 fn now() -> Instant {
     SystemClock::default().now()
@@ -275,7 +273,7 @@ async fn what_was_mapped_while_the_mapping_changed_is_mapped_again_by_the_new_on
     on_each_database(async |database| {
         let crm = Crm::new(database).await;
         let way = Meanwhile::over(memory(&database.clock, &crm.hubspot));
-        let slow = engine_over(&crm.app, "slow", way.clone()).await;
+        let slow = way.engine(&crm.app).await;
         let deal = json!({ "properties": { "dealname": "Rollout", "dealstage": "legal_review" } });
         let made = crm.at_hubspot(Method::Post, "deals", &deal);
         crm.lose_webhooks();

@@ -17,7 +17,7 @@ use crosstie_sync::Engine;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value as Json, json};
 
-use crate::support::{Crm, Database, Graph, Meanwhile, engine_over, events, memory, on_each_database};
+use crate::support::{Crm, Database, Graph, Meanwhile, engine_over, events, memory, on_each_database, take_over};
 
 /// A hub beside one HubSpot, and the graph over it; nothing runs by itself.
 struct Scene {
@@ -431,14 +431,13 @@ async fn what_a_process_comes_to_that_lost_the_job_meanwhile_is_not_kept() {
         scene.crm.lose_webhooks();
         scene.park(&deal, "null").await;
         let way = Meanwhile::over(memory(&database.clock, &scene.crm.hubspot));
-        let slow = engine_over(&scene.crm.app, "slow", way.clone()).await;
+        let slow = way.engine(&scene.crm.app).await;
         let input = json!({ "filter": { "connectionId": { "eq": scene.hubspot() } } });
         let job = scene.decide("replayParkedRows", "job { id }", input).await["job"].clone();
         let (name, store) = (format!("replay:{}", job["id"].as_str().expect("an id")), database.open().await);
         let clock = Arc::clone(&database.clock);
         way.happens("deals", async move {
-            clock.advance(3_000);
-            store.lease(&name, "another", 3_000).await.expect("asked").expect("it is taken over");
+            take_over(&store, &clock, &name).await;
         });
         assert!(!slow.work_on_replays().await.expect("the database answers"));
         assert!(way.has_happened(), "HubSpot was asked");

@@ -26,7 +26,7 @@ use crosstie_sync::{ConnectionSetup, Connections, Engine, ReadingOptions};
 use sea_orm::ConnectionTrait;
 use serde_json::{Value as Json, json};
 
-use crate::support::{Crm, Database, HostedVendor, Meanwhile, engine_over, on_each_database};
+use crate::support::{Crm, Database, HostedVendor, Meanwhile, on_each_database, take_over};
 
 /// An engine over one HubSpot; nothing runs by itself.
 struct Scene {
@@ -347,14 +347,13 @@ async fn what_a_process_reads_that_lost_its_lease_meanwhile_is_not_kept() {
     on_each_database(async |database| {
         let crm = Crm::new(database).await;
         let way = Meanwhile::over(crate::support::memory(&database.clock, &crm.hubspot));
-        let slow = engine_over(&crm.app, "slow", way.clone()).await;
+        let slow = way.engine(&crm.app).await;
         let (connection, declared) = (crm.connection(), crm.declared(Entity::Opportunity));
         let (store, id) = (crm.app.store(), connection.record.id);
         let is_taken_over = |name: String| {
             let (clock, store) = (Arc::clone(&database.clock), store.clone());
             way.happens("deals", async move {
-                clock.advance(3_000);
-                store.lease(&name, "another", 3_000).await.expect("asked").expect("it is taken over");
+                take_over(&store, &clock, &name).await;
             });
         };
         let kept = async || {

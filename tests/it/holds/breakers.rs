@@ -30,7 +30,7 @@ use crosstie_sync::{ConnectionSetup, Connections, Engine, ReadingOptions, Receip
 use serde_json::json;
 
 use super::{LEASE_MS, pause};
-use crate::support::{Database, events, graph, memory, on_each_database, runs, until};
+use crate::support::{Database, events, graph, memory, on_each_database, runs, unhurried, until};
 
 /// What a vendor does with requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +100,7 @@ impl Scene {
         let transports: [Arc<dyn Transport>; 2] = [moody.clone(), Arc::new(memory(&database.clock, &fakes[1]))];
         let setup = |(name, transport): (&str, Arc<dyn Transport>)| ConnectionSetup {
             name: name.to_owned(),
-            connector: crosstie_connectors::connector("hubspot").expect("it ships"),
+            connector: unhurried("hubspot"),
             net: NetOptions {
                 base_url: None,
                 credentials: Credentials::Bearer(Secret::new("test-key")),

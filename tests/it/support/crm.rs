@@ -21,7 +21,7 @@ use crosstie_store::{
 use crosstie_sync::{Connection, ConnectionSetup, Connections, Engine, ReadingOptions, Receipt};
 use serde_json::{Value as Json, json};
 
-use super::{Database, TestClock};
+use super::{Database, TestClock, unhurried};
 
 const HOOKS: &str = "https://hub.example/webhooks/hubspot";
 const SECRET: &str = "client-secret";
@@ -44,10 +44,10 @@ pub(crate) fn memory(clock: &Arc<TestClock>, hubspot: &Arc<Mutex<HubspotFake>>) 
     MemoryTransport::new(Arc::clone(hubspot), move || clock.now())
 }
 
-/// An engine of a name over these use cases, with one connection to HubSpot.
+/// An engine of a name over these use cases, with one connection to HubSpot, which it asks as often as it likes: what
+/// waits for a rate budget waits by the clock on the wall, and longer the more a machine has to do.
 pub(crate) async fn engine_over(app: &App, name: &str, transport: Arc<dyn Transport>) -> Arc<Engine> {
-    let connector = crosstie_connectors::connector("hubspot").expect("it ships");
-    engine_with(app, name, setup("hubspot", connector, transport)).await
+    engine_with(app, name, setup("hubspot", unhurried("hubspot"), transport)).await
 }
 
 /// An engine of a name over these use cases, with this connection.

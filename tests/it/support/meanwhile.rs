@@ -5,8 +5,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use crosstie_app::App;
 use crosstie_domain::Instant;
 use crosstie_sdk::{HttpRequest, HttpResponse, Transport, TransportError};
+use crosstie_store::Store;
+use crosstie_sync::Engine;
+
+use super::{TestClock, engine_over};
 
 /// What happens, and in the address of which request these letters stand.
 type Happening = (String, Pin<Box<dyn Future<Output = ()> + Send>>);
@@ -16,9 +21,14 @@ pub(crate) struct Meanwhile<T> {
     next: Mutex<Option<Happening>>,
 }
 
-impl<T: Transport> Meanwhile<T> {
+impl<T: Transport + 'static> Meanwhile<T> {
     pub(crate) fn over(way: T) -> Arc<Self> {
         Arc::new(Self { way, next: Mutex::default() })
+    }
+
+    /// The engine of a process that asks HubSpot by this way.
+    pub(crate) async fn engine(self: &Arc<Self>, app: &App) -> Arc<Engine> {
+        engine_over(app, "slow", self.clone()).await
     }
 
     /// Lets this happen while the next request whose address holds these letters is on its way to the system.
@@ -48,5 +58,15 @@ impl<T: Transport> Transport for Meanwhile<T> {
 
     fn now(&self) -> Option<Instant> {
         self.way.now()
+    }
+}
+
+/// Takes over what another process has leased, which stands still for longer than its lease.
+pub(crate) async fn take_over(store: &Store, clock: &TestClock, name: &str) {
+    loop {
+        clock.advance(3_000);
+        if store.lease(name, "another", 3_000).await.expect("asked").is_some() {
+            return;
+        }
     }
 }

@@ -31,7 +31,7 @@ pub(crate) use databases::{Database, connect, on_each_database, on_each_quick_da
 pub(crate) use graph::{Graph, LISTS, codes, envelope, graph, operations};
 pub(crate) use hub::{RunningHub, header};
 pub(crate) use kept::{effects, events, runs};
-pub(crate) use meanwhile::Meanwhile;
+pub(crate) use meanwhile::{Meanwhile, take_over};
 pub(crate) use notary::{Notary, Register, Trouble, Way};
 pub(crate) use organization::{Sold, account, account_record, connection, opportunity_record, sell, usd};
 pub(crate) use points::{Fate, Pointed, Points};
