@@ -208,6 +208,32 @@ async fn a_vendor_that_remembers_keys_is_asked_first_only_once_it_may_have_forgo
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn promise_9_what_may_have_happened_is_asked_about_before_a_replay_sends_it_again() {
+    on_each_database(async |database| {
+        let scene = scene(database, Notary::upserting()).await;
+        let order = scene.order().await;
+        scene.trouble(Trouble::AnswerLost);
+        scene.work().await;
+        assert_eq!((scene.effect(&order).await.status, scene.counted()), (EffectStatus::Sent, (1, 0)));
+        database.clock.advance(6_000);
+        // Its lists lag behind, and so it is sent again, and refused.
+        scene.trouble(Trouble::Instead(HttpResponse::json(200, &json!({ "id": null }))));
+        scene.trouble(Trouble::Instead(HttpResponse::empty(422)));
+        scene.work().await;
+        assert_eq!(scene.effect(&order).await.status, EffectStatus::Rejected);
+        let input = json!({ "filter": { "status": { "eq": "REJECTED" } } });
+        let replay = scene.decide("replayOutboundEffects", "job { id }", input).await;
+        scene.replays().await;
+        scene.work().await;
+        scene.replays().await;
+        assert_eq!(scene.results(&replay["job"]).await["results"]["nodes"][0]["outcome"], "SUCCEEDED");
+        assert_eq!(scene.effect(&order).await.status, EffectStatus::Done);
+        assert_eq!(scene.counted(), (1, 1), "it was found, and not sent again");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn promise_8_an_effect_is_tried_ten_times_over_three_days_and_then_waits_for_a_person() {
     on_each_database(async |database| {
         let scene = scene(database, Notary::upserting()).await;

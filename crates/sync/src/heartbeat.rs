@@ -34,11 +34,27 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    };
 
     use tokio::sync::Mutex;
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_is_renewed_for_as_long_as_the_work_goes_on_also_after_it_could_not_be() {
+        let renewals = AtomicI64::new(0);
+        let keep = async || match renewals.fetch_add(1, Ordering::SeqCst) {
+            0 => Err(StoreError::Closed),
+            1 => Ok(false),
+            _ => Ok(true),
+        };
+        while_held(tokio::time::sleep(BEAT * 6 - BEAT / 2), keep).await;
+        assert_eq!(renewals.load(Ordering::SeqCst), 5, "once in each beat");
+        assert!(BEAT.as_millis() * 2 < u128::try_from(LEASE_MS).expect("it is positive"), "one beat may be missed");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn work_that_holds_what_renewing_waits_for_ends_all_the_same() {

@@ -471,3 +471,26 @@ async fn whoever_had_the_trial_and_asked_nothing_leaves_it_to_the_next_one() {
     })
     .await;
 }
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_of_a_system_that_is_left_alone_waits_and_holds_up_no_other() {
+    on_each_database(async |database| {
+        let scene = Scene::new(database).await;
+        let store = scene.store();
+        for (name, record) in [("moody", "first"), ("moody", "second"), ("steady", "third")] {
+            ask(store, scene.id(name), record).await;
+            database.clock.advance(1);
+        }
+        open_breaker(store, scene.id("moody")).await;
+        assert_eq!(next_effect(store).await.expect("it is due").record_id, "third");
+        assert!(next_effect(store).await.is_none(), "the others wait");
+        database.clock.advance(30_000);
+        let mut taken = Vec::new();
+        while let Some(effect) = next_effect(store).await {
+            taken.push(effect.record_id);
+        }
+        taken.sort_unstable();
+        assert_eq!(taken, ["first", "third"], "one tries for all, and whoever had the third one died");
+    })
+    .await;
+}
+
