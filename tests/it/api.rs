@@ -35,7 +35,7 @@ async fn hold_at_billing(graph: &Graph, title: &str) {
         amount: Some(usd(1_000)),
         dated_on: None,
     };
-    tx.save_document(&document).await.expect("the document is saved");
+    tx.save_documents(&[&document]).await.expect("the document is saved");
     let account = graph.accounts[0].id.to_string();
     for (entity, remote_id, record_id) in
         [(Entity::ServiceOrder, "prod_held", document.id.to_string()), (Entity::Account, "cus_held", account)]
