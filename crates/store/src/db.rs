@@ -13,7 +13,7 @@ use crosstie_domain::{Clock, Id, Instant, ids::Kind};
 use sea_orm::{
     ConnAcquireErr, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend,
     DbErr, FromQueryResult, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
-    sqlx::Connection as _,
+    sea_query::ArrayType, sqlx::Connection as _,
 };
 use tokio::time::timeout;
 
@@ -397,6 +397,10 @@ impl Connection<'_> {
     pub(crate) async fn insert(&self, table: &str, rows: Vec<Columns>, ignore: &str) -> Result<u64, StoreError> {
         let Some(first) = rows.first() else { return Ok(0) };
         let names: Vec<&str> = first.iter().map(|(name, _)| *name).collect();
+        let types: Option<Vec<ArrayType>> = first.iter().map(|(_, value)| array_type(value)).collect();
+        if let (true, Some(types)) = (self.is_postgres() && rows.len() > 1, types) {
+            return self.insert_columns(table, (&names, &types), rows, ignore).await;
+        }
         // SQLite takes at most 32,766 values in a statement, PostgreSQL 65,535.
         let rows_at_once = (30_000 / names.len().max(1)).max(1);
         let mut touched = 0;
@@ -412,6 +416,112 @@ impl Connection<'_> {
             touched += self.run(&sql, values).await?;
         }
         Ok(touched)
+    }
+
+    /// The same, a column after the other: one statement for any number of rows, which stays prepared.
+    async fn insert_columns(
+        &self,
+        table: &str,
+        (names, types): (&[&str], &[ArrayType]),
+        rows: Vec<Columns>,
+        ignore: &str,
+    ) -> Result<u64, StoreError> {
+        let mut touched = 0;
+        let mut rows = rows.into_iter().peekable();
+        while rows.peek().is_some() {
+            let mut columns: Vec<Vec<Value>> = types.iter().map(|_| Vec::new()).collect();
+            for row in rows.by_ref().take(ROWS_AT_ONCE) {
+                for (column, (_, value)) in columns.iter_mut().zip(row) {
+                    column.push(value);
+                }
+            }
+            let mut sent = Arrays::default();
+            let shown: Vec<String> = types.iter().zip(columns).map(|(of, column)| sent.take(of, column)).collect();
+            let Arrays { values, marks, names: arrays } = sent;
+            let sql = format!(
+                "INSERT INTO {table} ({}) SELECT {} FROM UNNEST({}) AS sent ({}){ignore}",
+                names.join(", "),
+                shown.join(", "),
+                marks.join(", "),
+                arrays.join(", ")
+            );
+            touched += self.run(&sql, values).await?;
+        }
+        Ok(touched)
+    }
+}
+
+/// Columns of rows, as they are sent.
+#[derive(Default)]
+struct Arrays {
+    values: Vec<Value>,
+    marks: Vec<String>,
+    names: Vec<String>,
+}
+
+impl Arrays {
+    /// Takes a column; what stands for it in the statement. Arrays are sent without empty elements: another one says
+    /// which are.
+    fn take(&mut self, of: &ArrayType, mut column: Vec<Value>) -> String {
+        let (filler, name) = (filler(of), sql_type(of));
+        let empty: Vec<bool> = column.iter().map(|value| value.as_null() == *value).collect();
+        if empty.iter().all(|empty| *empty) {
+            return format!("NULL::{name}");
+        }
+        if !empty.contains(&true) {
+            return self.send(of, column);
+        }
+        for (value, _) in column.iter_mut().zip(&empty).filter(|(_, empty)| **empty) {
+            *value = filler.clone();
+        }
+        let shown = self.send(of, column);
+        let empty = self.send(&ArrayType::Bool, empty.into_iter().map(Value::from).collect());
+        format!("CASE WHEN {empty} THEN NULL ELSE {shown} END")
+    }
+
+    fn send(&mut self, of: &ArrayType, column: Vec<Value>) -> String {
+        self.values.push(Value::Array(of.clone(), Some(Box::new(column))));
+        let number = self.values.len();
+        self.marks.push(format!("${number}::{}[]", sql_type(of)));
+        let name = format!("c{number}");
+        self.names.push(name.clone());
+        name
+    }
+}
+
+/// Rows that are sent as arrays in one statement, at most.
+const ROWS_AT_ONCE: usize = 5_000;
+
+/// The type of the array that holds a column of such values; none for what is not sent so.
+fn array_type(value: &Value) -> Option<ArrayType> {
+    match value {
+        Value::Bool(_) => Some(ArrayType::Bool),
+        Value::Int(_) => Some(ArrayType::Int),
+        Value::BigInt(_) => Some(ArrayType::BigInt),
+        Value::String(_) => Some(ArrayType::String),
+        Value::Bytes(_) => Some(ArrayType::Bytes),
+        _ => None,
+    }
+}
+
+/// What is sent in the place of an empty value.
+fn filler(of: &ArrayType) -> Value {
+    match of {
+        ArrayType::Bool => false.into(),
+        ArrayType::Int => 0_i32.into(),
+        ArrayType::BigInt => 0_i64.into(),
+        ArrayType::Bytes => Vec::<u8>::new().into(),
+        _ => String::new().into(),
+    }
+}
+
+fn sql_type(of: &ArrayType) -> &'static str {
+    match of {
+        ArrayType::Bool => "boolean",
+        ArrayType::Int => "integer",
+        ArrayType::BigInt => "bigint",
+        ArrayType::Bytes => "bytea",
+        _ => "text",
     }
 }
 

@@ -15,6 +15,7 @@ mod page;
 pub mod pipeline;
 mod publish;
 pub mod secrets;
+mod statistics;
 mod watch;
 
 pub use db::{Reads, Store, Tx};

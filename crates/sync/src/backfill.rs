@@ -200,6 +200,7 @@ impl Engine {
             Ok(tx.save_run(&run).await?)
         })
         .await?;
+        self.note_growth((slice.pages, slice.rows_changed)).await;
         (slicing.slice, slicing.run) = (slice, run);
         Ok(goes_on)
     }

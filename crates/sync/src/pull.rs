@@ -23,10 +23,8 @@ use crate::{
     heartbeat::{LEASE_MS, while_held},
     places::Places,
     schedule::next_try,
+    window::PAGE_ROWS,
 };
-
-/// Rows that a page is asked for.
-const PAGE_ROWS: u32 = 100;
 
 /// How a run ended.
 pub type RunSummary = SyncRunRecord;
@@ -181,6 +179,7 @@ impl Engine {
             Err(error) => return Err(error),
         }
         (*cursor, *run) = (next.cursor, next.run);
+        self.note_growth((run.pages, run.rows_changed)).await;
         self.report_page(connection, run, (rows_read, goes_on));
         Ok(goes_on)
     }

@@ -15,6 +15,7 @@ use crosstie_domain::{
 use crosstie_sdk::{Ask, Fault, MappedRow, More, ReadEntity};
 use crosstie_store::{StoreError, Tx};
 use tokio::time::sleep;
+use tracing::warn;
 
 use crate::{
     Connection, Engine,
@@ -152,6 +153,16 @@ impl Engine {
         }
     }
 
+    /// Lets the database count anew while a reading fills it. What fails there harms nothing.
+    pub(crate) async fn note_growth(&self, (pages, rows_changed): (i32, i32)) {
+        if rows_changed == 0 || !has_grown(pages) {
+            return;
+        }
+        if let Err(error) = self.app.store().count_anew().await {
+            warn!(%error, "the database does not count its tables; it may be slow until it does");
+        }
+    }
+
     /// Writes down that a run begins, and ends those of its kind that a dead process left.
     pub(crate) async fn begin_run(&self, run: &SyncRunRecord) -> Result<(), StoreError> {
         let tx = self.app.store().begin().await?;
@@ -159,6 +170,11 @@ impl Engine {
         tx.save_run(run).await?;
         tx.commit().await
     }
+}
+
+/// Whether what a reading brought has grown fourfold since the database last counted: after 2 pages, 8, 32 and so on.
+fn has_grown(pages: i32) -> bool {
+    pages > 0 && pages.count_ones() == 1 && pages.trailing_zeros() % 2 == 1
 }
 
 /// Counts a page that was applied.
@@ -175,4 +191,15 @@ pub(crate) fn end(run: &mut SyncRunRecord, now: Instant, fault: Option<&Fault>) 
     run.error_code = fault.map(|fault| fault.code().to_owned());
     run.error_message = fault.map(|fault| fault.to_string().replace('\0', "\u{fffd}"));
     run.finished_at = Some(now);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_database_counts_anew_each_time_that_there_is_four_times_as_much() {
+        let counted: Vec<i32> = (-1..3_000).filter(|pages| has_grown(*pages)).collect();
+        assert_eq!(counted, [2, 8, 32, 128, 512, 2_048]);
+    }
 }

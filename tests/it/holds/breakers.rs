@@ -493,4 +493,3 @@ async fn what_is_asked_of_a_system_that_is_left_alone_waits_and_holds_up_no_othe
     })
     .await;
 }
-
