@@ -438,6 +438,67 @@ async fn values_of_a_party_are_set_once_and_never_over_what_somebody_changed() {
     assert_eq!(writer().apply(&net, &nobody).await, Err(Fault::Gone));
 }
 
+/// Modules of a customer's add fields beside those that every party has. These are of Tryton's own, and stand in the
+/// same place; no claim names them.
+#[tokio::test]
+async fn fields_of_the_customers_own_come_as_their_kind_by_page_and_by_id() {
+    let Some(net) = connect(real(), None) else { return };
+    let configured = net.settings().as_value().clone();
+    let with = |custom: Value| {
+        let mut settings = configured.clone();
+        settings["custom_fields"] = custom;
+        let settings = Settings::new(settings);
+        Tryton.check_settings(&settings).expect("they are good");
+        net.change_settings(settings);
+    };
+    with(json!({
+        "account": {
+            "partyCode": { "property": "code", "kind": "TEXT" },
+            "isUsed": { "property": "active", "kind": "BOOLEAN" },
+            "madeAt": { "property": "create_date", "kind": "INSTANT" },
+            "language": { "property": "lang", "kind": "NUMBER" },
+        },
+        "opportunity": {
+            "likelihood": { "property": "conversion_probability", "kind": "NUMBER" },
+            "beginsOn": { "property": "start_date", "kind": "DATE" },
+        },
+    }));
+    let party = party(&net, "Own Fields").await;
+    let id = party.to_string();
+    let there = read(&net, "party.party", &id, &["code", "create_date"]).await;
+    let told = |observed: &Observed, name: &str| observed.fields[&format!("custom.{name}")].value.clone();
+    let account = observed(&net, Entity::Account, &id).await;
+    let made_at = moment(&account, "create_date").expect("it was made");
+    let expected = [
+        ("partyCode", json!({ "kind": "TEXT", "value": there["code"] })),
+        ("isUsed", json!({ "kind": "BOOLEAN", "value": true })),
+        ("madeAt", json!({ "kind": "INSTANT", "value": made_at })),
+        ("language", Value::Null),
+    ];
+    for (name, value) in expected {
+        assert_eq!(told(&account, name), value, "{name}: {:?}", account.fields);
+    }
+
+    let likelihood = json!({ "__class__": "Decimal", "decimal": "0.3500" });
+    let begins_on = json!({ "__class__": "date", "year": 2030, "month": 2, "day": 28 });
+    let lead = json!({ "description": "Own fields", "party": party, "currency": 1, "employee": 1,
+        "conversion_probability": likelihood, "start_date": begins_on });
+    let sales = create(&net, "sale.opportunity", lead).await;
+    let opportunity = observed(&net, Entity::Opportunity, &sales.to_string()).await;
+    for (name, kind, value) in [("likelihood", "NUMBER", "0.35"), ("beginsOn", "DATE", "2030-02-28")] {
+        assert_eq!(told(&opportunity, name), json!({ "kind": kind, "value": value }), "{:?}", opportunity.fields);
+    }
+    let made_at = moment(&opportunity, "create_date").expect("it was made");
+    let (rows, _) = load(&net, None, made_at, 100).await;
+    let listed = rows.iter().find(|row| row.key.remote_id == sales.to_string()).expect("it is listed");
+    assert_eq!(told(listed, "likelihood"), told(&opportunity, "likelihood"));
+
+    // A field that Tryton does not have takes the whole request with it, and nothing of it is believed.
+    with(json!({ "account": { "none": { "property": "no_such_field", "kind": "TEXT" } } }));
+    let refused = reader(Entity::Account).read_one(&net, &id).await;
+    assert!(matches!(refused, Err(Fault::Transient { .. })), "{refused:?}");
+}
+
 #[tokio::test]
 async fn refusals_have_their_names() {
     let Some(net) = connect(real(), None) else { return };
