@@ -19,6 +19,7 @@ use tokio::time::timeout;
 
 use crate::{
     StoreError,
+    arrays::{Arrays, ROWS_AT_ONCE, array_type},
     gate::{WriteGate, WritePass},
     watch::{CommitWatch, Side, Watched},
 };
@@ -448,80 +449,6 @@ impl Connection<'_> {
             touched += self.run(&sql, values).await?;
         }
         Ok(touched)
-    }
-}
-
-/// Columns of rows, as they are sent.
-#[derive(Default)]
-struct Arrays {
-    values: Vec<Value>,
-    marks: Vec<String>,
-    names: Vec<String>,
-}
-
-impl Arrays {
-    /// Takes a column; what stands for it in the statement. Arrays are sent without empty elements: another one says
-    /// which are.
-    fn take(&mut self, of: &ArrayType, mut column: Vec<Value>) -> String {
-        let (filler, name) = (filler(of), sql_type(of));
-        let empty: Vec<bool> = column.iter().map(|value| value.as_null() == *value).collect();
-        if empty.iter().all(|empty| *empty) {
-            return format!("NULL::{name}");
-        }
-        if !empty.contains(&true) {
-            return self.send(of, column);
-        }
-        for (value, _) in column.iter_mut().zip(&empty).filter(|(_, empty)| **empty) {
-            *value = filler.clone();
-        }
-        let shown = self.send(of, column);
-        let empty = self.send(&ArrayType::Bool, empty.into_iter().map(Value::from).collect());
-        format!("CASE WHEN {empty} THEN NULL ELSE {shown} END")
-    }
-
-    fn send(&mut self, of: &ArrayType, column: Vec<Value>) -> String {
-        self.values.push(Value::Array(of.clone(), Some(Box::new(column))));
-        let number = self.values.len();
-        self.marks.push(format!("${number}::{}[]", sql_type(of)));
-        let name = format!("c{number}");
-        self.names.push(name.clone());
-        name
-    }
-}
-
-/// Rows that are sent as arrays in one statement, at most.
-const ROWS_AT_ONCE: usize = 5_000;
-
-/// The type of the array that holds a column of such values; none for what is not sent so.
-fn array_type(value: &Value) -> Option<ArrayType> {
-    match value {
-        Value::Bool(_) => Some(ArrayType::Bool),
-        Value::Int(_) => Some(ArrayType::Int),
-        Value::BigInt(_) => Some(ArrayType::BigInt),
-        Value::String(_) => Some(ArrayType::String),
-        Value::Bytes(_) => Some(ArrayType::Bytes),
-        _ => None,
-    }
-}
-
-/// What is sent in the place of an empty value.
-fn filler(of: &ArrayType) -> Value {
-    match of {
-        ArrayType::Bool => false.into(),
-        ArrayType::Int => 0_i32.into(),
-        ArrayType::BigInt => 0_i64.into(),
-        ArrayType::Bytes => Vec::<u8>::new().into(),
-        _ => String::new().into(),
-    }
-}
-
-fn sql_type(of: &ArrayType) -> &'static str {
-    match of {
-        ArrayType::Bool => "boolean",
-        ArrayType::Int => "integer",
-        ArrayType::BigInt => "bigint",
-        ArrayType::Bytes => "bytea",
-        _ => "text",
     }
 }
 

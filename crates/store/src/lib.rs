@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod access;
+mod arrays;
 pub mod billing;
 mod codec;
 pub mod contracts;

@@ -2,7 +2,8 @@
 //! for a vendor that is a struct in memory.
 
 use crosstie_sdk::{
-    AnyReader, Connector, Descriptor, Fault, Inbound, Net, RateBudget, Settings, SettingsError, WhoAmI, Writer,
+    AnyReader, Connector, CustomFields, Descriptor, Fault, Inbound, Net, RateBudget, Settings, SettingsError, WhoAmI,
+    Writer,
 };
 use serde_json::Value as Json;
 
@@ -44,6 +45,10 @@ impl Connector for Unhurried {
 
     fn settings_schema(&self) -> Json {
         self.connector.settings_schema()
+    }
+
+    fn custom_fields(&self, settings: &Settings) -> Result<CustomFields, SettingsError> {
+        self.connector.custom_fields(settings)
     }
 
     async fn probe(&self, net: &Net) -> Result<WhoAmI, Fault> {
