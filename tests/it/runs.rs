@@ -450,9 +450,10 @@ async fn what_a_vendor_stamps_by_a_clock_that_is_behind_is_found_by_the_next_rea
         let scene = scene(database, None, Arc::new(Behind { vendor: memory(database, &hubspot) })).await;
         scene.pull().await;
         let an_hour_ago = database.clock.now().plus_ms(-3_600_000);
-        let mut vendor = hubspot.lock().unwrap_or_else(PoisonError::into_inner);
-        create_deal(&mut vendor, "Rollout", "closedwon", an_hour_ago);
-        drop(vendor);
+        {
+            let mut vendor = hubspot.lock().unwrap_or_else(PoisonError::into_inner);
+            create_deal(&mut vendor, "Rollout", "closedwon", an_hour_ago);
+        }
         database.clock.advance(10_000);
         assert_eq!(scene.pull().await.rows_changed, 1);
     })
