@@ -78,3 +78,25 @@ fn sql_type(of: &ArrayType) -> &'static str {
         _ => "text",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_empty_is_told_by_an_array_of_its_own_and_a_column_without_values_is_not_sent() {
+        let texts = |values: [Option<&str>; 2]| values.map(|text| Value::from(text.map(str::to_owned))).to_vec();
+        let mut sent = Arrays::default();
+        assert_eq!(sent.take(&ArrayType::String, texts([Some("a"), Some("")])), "c1");
+        assert_eq!(sent.take(&ArrayType::String, texts([None, Some("b")])), "CASE WHEN c3 THEN NULL ELSE c2 END");
+        assert_eq!(sent.take(&ArrayType::BigInt, vec![None::<i64>.into(); 2]), "NULL::bigint");
+        assert_eq!(sent.marks, ["$1::text[]", "$2::text[]", "$3::boolean[]"]);
+        let array = |of, values: Vec<Value>| Value::Array(of, Some(Box::new(values)));
+        let expected = [
+            array(ArrayType::String, texts([Some("a"), Some("")])),
+            array(ArrayType::String, texts([Some(""), Some("b")])),
+            array(ArrayType::Bool, vec![true.into(), false.into()]),
+        ];
+        assert_eq!(sent.values, expected);
+    }
+}

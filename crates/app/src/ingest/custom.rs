@@ -56,9 +56,10 @@ pub(super) fn withdraw(page: &mut Page<'_>, rules: &FieldRules, spoken: &Spoken<
             decided.insert(field.clone().into(), state.base.clone());
         }
         if state.voices.len() < 2
-            && let Some(held) = state.held.take()
+            && let Some(held) = state.held.as_ref()
             && let Some(conflict) = page.conflict(held.conflict)
         {
+            state.held = None;
             let withdrawn = closed(conflict, ConflictStatus::Withdrawn, state, page.now);
             page.save_conflict(withdrawn);
         }
