@@ -40,7 +40,6 @@ use serde_json::{Value as Json, json};
 use support::{HostedVendor, account, connection, sell, variable};
 
 const SENDERS: usize = 16;
-const SENDERS_EXACT: f64 = 16.0;
 const EVENTS_EACH: usize = 1_000;
 /// Events of each sender at half load.
 const PACED_EACH: usize = 500;
@@ -152,7 +151,7 @@ async fn over_http(database: &str) -> (f64, [Duration; 2]) {
 /// How long acknowledgments take while so many are asked for a second, from the moment at which each was due: in the
 /// middle, and at the 99th percentile.
 async fn at_half_load(url: &str, per_second: f64) -> [Duration; 2] {
-    let every = Duration::from_secs_f64(SENDERS_EXACT / per_second);
+    let every = Duration::from_secs_f64(number(SENDERS) / per_second);
     let senders = (0..SENDERS).map(|number| {
         let sender = Sender::new(url, format!("paced-{number}"));
         tokio::spawn(async move {
@@ -209,8 +208,11 @@ async fn ended(senders: Vec<tokio::task::JoinHandle<()>>) {
 }
 
 fn rate(begin: Instant) -> f64 {
-    let count = u32::try_from(SENDERS * EVENTS_EACH).expect("a small number");
-    f64::from(count) / begin.elapsed().as_secs_f64()
+    number(SENDERS * EVENTS_EACH) / begin.elapsed().as_secs_f64()
+}
+
+fn number(count: usize) -> f64 {
+    f64::from(u32::try_from(count).expect("a small number"))
 }
 
 fn scheme() -> signature::Scheme {

@@ -16,22 +16,10 @@ use crosstie_store::{
     integration::{BackfillColumn, backfills, cursor, freshness_of, slices_of},
 };
 use crosstie_sync::Engine;
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use serde_json::json;
 
 use crate::support::{Crm, engine_over, memory, on_each_database, runs, until};
-
-fn whole(crm: &Crm, entity: Entity) -> Refresh {
-    Refresh {
-        connection_id: crm.connection().record.id,
-        entity: Some(entity),
-        record_id: None,
-        remote_id: None,
-        since: None,
-        until: None,
-        dry_run: false,
-        idempotency_key: None,
-    }
-}
 
 async fn ask(app: &App, refresh: Refresh) -> crosstie_app::Refreshed {
     app.refresh(&AuthContext::system(), refresh).await.expect("the database answers").expect("it is done")
@@ -76,19 +64,44 @@ async fn names(crm: &Crm) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_first_load_fills_is_counted_by_the_database_while_it_is_filled() {
+    on_each_database(async |database| {
+        let crm = Crm::new(database).await;
+        let raw = database.raw().await;
+        if raw.get_database_backend() != DbBackend::Postgres {
+            return; // SQLite plans without counting
+        }
+        let counted = async || -> f32 {
+            let sql = "SELECT reltuples FROM pg_class WHERE oid = 'opportunities'::regclass";
+            let row = raw.query_one_raw(Statement::from_string(DbBackend::Postgres, sql)).await;
+            row.expect("asked").expect("it is there").try_get("", "reltuples").expect("a number")
+        };
+        for number in 0..150 {
+            crm.create("deals", &format!("Deal {number:03}"));
+        }
+        crm.lose_webhooks();
+        assert!(counted().await < 1.0, "nobody has counted yet");
+        crm.pull(Entity::Opportunity).await;
+        assert!(counted().await >= 100.0, "after two pages");
+        raw.close().await.expect("it closes");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_says_first_what_it_will_do_and_then_does_it_without_moving_the_incremental() {
     on_each_database(async |database| {
         let (crm, _) = drifted(database).await;
         let id = crm.connection().record.id;
         let before = cursor(crm.app.store(), id, Entity::Opportunity).await.expect("read");
-        let plan = ask(&crm.app, Refresh { dry_run: true, ..whole(&crm, Entity::Opportunity) }).await;
+        let plan = ask(&crm.app, Refresh { dry_run: true, ..crm.whole(Entity::Opportunity) }).await;
         assert_eq!(plan.backfills, []);
         let step = &plan.steps[0];
         assert_eq!((plan.steps.len(), step.entity, step.known, step.estimated_pages), (1, Entity::Opportunity, 3, 1));
         assert!(!plan.untouched.is_empty());
         assert_eq!(work(&crm, &crm.engine).await, 0, "nothing was begun");
 
-        let begun = ask(&crm.app, whole(&crm, Entity::Opportunity)).await;
+        let begun = ask(&crm.app, crm.whole(Entity::Opportunity)).await;
         assert_eq!(begun.backfills.len(), 1);
         assert_eq!(work(&crm, &crm.engine).await, 1);
         assert_eq!(names(&crm).await, ["Audit", "Renamed", "Support"]);
@@ -108,7 +121,7 @@ async fn one_record_and_one_window_can_be_read_again_and_nonsense_is_refused() {
     on_each_database(async |database| {
         let (crm, remote_id) = drifted(database).await;
         let record = crm.opportunities().await.into_iter().find(|row| row.name == "Rollout").expect("it is known");
-        let base = whole(&crm, Entity::Opportunity);
+        let base = crm.whole(Entity::Opportunity);
         let one = Refresh { entity: None, record_id: Some(record.id.to_string()), ..base.clone() };
         let begun = ask(&crm.app, one).await;
         assert_eq!(begun.backfills[0].remote_id.as_deref(), Some(remote_id.as_str()));
@@ -139,7 +152,7 @@ async fn one_record_and_one_window_can_be_read_again_and_nonsense_is_refused() {
 async fn under_one_key_a_refresh_begins_once() {
     on_each_database(async |database| {
         let (crm, _) = drifted(database).await;
-        let refresh = Refresh { idempotency_key: Some("k".to_owned()), ..whole(&crm, Entity::Opportunity) };
+        let refresh = Refresh { idempotency_key: Some("k".to_owned()), ..crm.whole(Entity::Opportunity) };
         let first = ask(&crm.app, refresh.clone()).await;
         let again = ask(&crm.app, refresh).await;
         assert_eq!(first.backfills, again.backfills);
@@ -188,7 +201,7 @@ async fn a_backfill_that_is_killed_at_any_page_goes_on_from_there_and_reads_ever
         }
         crm.lose_webhooks();
         crm.fake().set_page_limit(5);
-        let begun = ask(&crm.app, whole(&crm, Entity::Opportunity)).await;
+        let begun = ask(&crm.app, crm.whole(Entity::Opportunity)).await;
         let id = begun.backfills[0].id;
         let pages = async || slices_of(crm.app.store(), &[id]).await.expect("read")[0].pages;
         let mut killed = 0;
@@ -231,13 +244,13 @@ async fn a_backfill_that_is_killed_at_any_page_goes_on_from_there_and_reads_ever
 async fn a_backfill_that_is_cancelled_stops_and_one_that_fails_is_tried_again() {
     on_each_database(async |database| {
         let (crm, _) = drifted(database).await;
-        let begun = ask(&crm.app, whole(&crm, Entity::Opportunity)).await;
+        let begun = ask(&crm.app, crm.whole(Entity::Opportunity)).await;
         let ended = crm.app.cancel_backfill(begun.backfills[0].id).await.expect("an answer").expect("it is done");
         assert_eq!(ended.status, BackfillStatus::Cancelled);
         assert_eq!(work(&crm, &crm.engine).await, 0);
         assert_eq!(names(&crm).await, ["Audit", "Rollout", "Support"]);
 
-        ask(&crm.app, whole(&crm, Entity::Opportunity)).await;
+        ask(&crm.app, crm.whole(Entity::Opportunity)).await;
         crm.fake().fail_next(HttpResponse::empty(500));
         assert_eq!(work(&crm, &crm.engine).await, 1);
         let waiting = all_backfills(&crm.app).await.remove(1);
@@ -259,7 +272,7 @@ async fn what_a_backfill_brings_never_replaces_a_newer_state() {
         crm.at_hubspot(Method::Patch, &format!("deals/{id}"), &json!({ "properties": { "dealname": "Newest" } }));
         crm.deliver().await;
         crm.work().await;
-        ask(&crm.app, whole(&crm, Entity::Opportunity)).await;
+        ask(&crm.app, crm.whole(Entity::Opportunity)).await;
         // The list is that of a moment ago.
         crm.fake().fail_next(HttpResponse::json(200, &old));
         work(&crm, &crm.engine).await;

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crosstie_app::{App, Refresh};
+use crosstie_app::App;
 use crosstie_connectors::fakes::HubspotFake;
 use crosstie_domain::{
     Clock, Instant,
@@ -377,16 +377,7 @@ async fn what_a_process_reads_that_lost_its_lease_meanwhile_is_not_kept() {
         assert_eq!((sweep.status, sweep.pages), (SweepStatus::Listing, 0));
         assert_eq!(kept().await, (0, None));
 
-        let wanted = Refresh {
-            connection_id: id,
-            entity: Some(Entity::Opportunity),
-            record_id: None,
-            remote_id: None,
-            since: None,
-            until: None,
-            dry_run: false,
-            idempotency_key: None,
-        };
+        let wanted = crm.whole(Entity::Opportunity);
         let begun = crm.app.refresh(&AuthContext::system(), wanted).await.expect("decided").expect("it is begun");
         let backfill = begun.backfills[0].id;
         is_taken_over(format!("slice:{backfill}:0"));

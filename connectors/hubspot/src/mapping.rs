@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crosstie_sdk::{
-    Bag, Settings, Unmappable,
+    Bag, Settings, Unmappable, Whole,
     domain::{
         CivilDate, Currency, Instant, Money,
         integration::{Claim, Entity},
@@ -13,12 +13,12 @@ use crosstie_sdk::{
 
 use crate::{
     HubspotSettings,
-    wire::{Company, Deal, DealProperties, Properties},
+    wire::{Company, Deal, DealProperties},
 };
 
 /// What a deal says of an opportunity.
 pub(crate) fn opportunity(deal: &Deal, settings: &Settings, bag: &mut Bag) -> Result<Claim, Unmappable> {
-    let settings = read(settings)?;
+    let settings: HubspotSettings = settings.read()?;
     let properties = &deal.properties;
     custom(&settings, (Entity::Opportunity, properties), bag);
     let stage = filled(&properties.dealstage).and_then(|native| settings.stage(native));
@@ -35,12 +35,8 @@ pub(crate) fn opportunity(deal: &Deal, settings: &Settings, bag: &mut Bag) -> Re
     }))
 }
 
-fn read(settings: &Settings) -> Result<HubspotSettings, Unmappable> {
-    settings.read().map_err(|error| Unmappable { code: "BAD_SETTINGS", why: error.to_string() })
-}
-
 /// The customer's own fields. A row that was asked for before one of them was mapped does not have its property.
-fn custom<T>(settings: &HubspotSettings, (entity, properties): (Entity, &Properties<T>), bag: &mut Bag) {
+fn custom<T>(settings: &HubspotSettings, (entity, properties): (Entity, &Whole<T>), bag: &mut Bag) {
     settings.custom_fields.read(entity, bag, |property| {
         Some((Cow::Borrowed(properties.get(property)?), format!("properties.{property}")))
     });
@@ -49,7 +45,7 @@ fn custom<T>(settings: &HubspotSettings, (entity, properties): (Entity, &Propert
 /// What a company says of an account.
 pub(crate) fn account(company: &Company, settings: &Settings, bag: &mut Bag) -> Result<Claim, Unmappable> {
     let properties = &company.properties;
-    custom(&read(settings)?, (Entity::Account, properties), bag);
+    custom(&settings.read()?, (Entity::Account, properties), bag);
     let domain = filled(&properties.domain).map(bare_domain);
     let name = match (filled(&properties.name), domain.as_deref()) {
         (Some(name), _) => bag.text("name", "properties.name", Some(name)),

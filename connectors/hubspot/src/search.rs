@@ -31,16 +31,7 @@ pub(crate) struct Object {
 impl Object {
     /// The properties that are asked for now: HubSpot gives no other ones.
     fn asked(&self, net: &Net) -> Result<Vec<String>, Fault> {
-        let custom = Hubspot.custom_fields(&net.settings());
-        // Settings were checked before they came into force.
-        let custom = custom.map_err(|error| shape(&error.to_string()))?;
-        let mut asked: Vec<String> = self.properties.iter().map(|name| (*name).to_owned()).collect();
-        for property in custom.properties(self.entity) {
-            if !asked.iter().any(|name| name == property) {
-                asked.push(property.to_owned());
-            }
-        }
-        Ok(asked)
+        Ok(Hubspot.custom_fields(&net.settings())?.asked(self.entity, self.properties))
     }
 }
 

@@ -1,9 +1,8 @@
 //! HubSpot's shapes, as far as they are read.
 
-use std::ops::Deref;
-
-use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::{Map, Value};
+use crosstie_sdk::Whole;
+use serde::Deserialize;
+use serde_json::Value;
 
 /// A page of a search or a list.
 #[derive(Debug, Deserialize)]
@@ -23,41 +22,10 @@ pub(crate) struct Paging {
 pub(crate) struct Deal {
     pub(crate) id: String,
     pub(crate) updated_at: Option<String>,
-    pub(crate) properties: Properties<DealProperties>,
+    pub(crate) properties: Whole<DealProperties>,
     /// Not HubSpot's: see [`crate::deals::ASSOCIATED_COMPANY`].
     #[serde(rename = "associated_company", default)]
     pub(crate) associated_company: Option<String>,
-}
-
-/// The properties of an object: those that every account has, and all of them as they came.
-#[derive(Debug, Deserialize)]
-#[serde(try_from = "Map<String, Value>", bound = "T: DeserializeOwned")]
-pub(crate) struct Properties<T> {
-    known: T,
-    all: Map<String, Value>,
-}
-
-impl<T> Properties<T> {
-    /// What stands in a property; none when it was not asked for.
-    pub(crate) fn get(&self, name: &str) -> Option<&Value> {
-        self.all.get(name)
-    }
-}
-
-impl<T: DeserializeOwned> TryFrom<Map<String, Value>> for Properties<T> {
-    type Error = serde_json::Error;
-
-    fn try_from(all: Map<String, Value>) -> Result<Self, serde_json::Error> {
-        Ok(Self { known: T::deserialize(&all)?, all })
-    }
-}
-
-impl<T> Deref for Properties<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.known
-    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -75,7 +43,7 @@ pub(crate) struct DealProperties {
 pub(crate) struct Company {
     pub(crate) id: String,
     pub(crate) updated_at: Option<String>,
-    pub(crate) properties: Properties<CompanyProperties>,
+    pub(crate) properties: Whole<CompanyProperties>,
 }
 
 #[derive(Debug, Deserialize)]

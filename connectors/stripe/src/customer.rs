@@ -37,8 +37,7 @@ impl Reader for Customers {
     }
 
     fn map(&self, wire: &Customer, settings: &Settings, bag: &mut Bag) -> Result<Claim, Unmappable> {
-        let settings: StripeSettings =
-            settings.read().map_err(|error| Unmappable { code: "BAD_SETTINGS", why: error.to_string() })?;
+        let settings: StripeSettings = settings.read()?;
         mapping::custom_fields(wire, &settings.custom_fields, bag);
         Ok(Claim::Account(mapping::customer(wire, bag)))
     }

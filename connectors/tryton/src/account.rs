@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use crosstie_sdk::{
-    Ask, Bag, Fault, Net, Page, Reader, Row, RowKey, Settings, Unmappable,
+    Ask, Bag, Fault, Net, Page, Reader, Row, RowKey, Settings, Unmappable, Whole,
     domain::{
         integration::{Claim, Entity},
         pipeline::AccountClaim,
@@ -12,8 +12,7 @@ use crosstie_sdk::{
 use serde_json::{Value, json};
 
 use crate::{
-    custom::{self, Whole},
-    mapping,
+    custom, mapping,
     paging::{self, Listing},
     rest::{Rest, number},
     wire::{self, Party},

@@ -1,10 +1,12 @@
 //! Fields of the customer's own: fields of parties and opportunities that modules of the customer's add.
 
-use std::{borrow::Cow, ops::Deref};
+use std::borrow::Cow;
 
-use crosstie_sdk::{Bag, Connector, CustomFields, Fault, Net, Settings, Unmappable, domain::integration::Entity};
-use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::{Map, Value};
+use crosstie_sdk::{
+    Bag, Connector, CustomFields, Fault, Net, Settings, Unmappable, Whole, domain::integration::Entity,
+};
+use serde::Deserialize;
+use serde_json::Value;
 
 use crate::{
     Tryton,
@@ -14,30 +16,6 @@ use crate::{
 /// The kinds of record that have them.
 pub(crate) const ENTITIES: &[Entity] = &[Entity::Account, Entity::Opportunity];
 
-/// A record: what the hub knows of every one, and all fields as they came.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(try_from = "Map<String, Value>", bound = "T: DeserializeOwned")]
-pub(crate) struct Whole<T> {
-    known: T,
-    all: Map<String, Value>,
-}
-
-impl<T: DeserializeOwned> TryFrom<Map<String, Value>> for Whole<T> {
-    type Error = serde_json::Error;
-
-    fn try_from(all: Map<String, Value>) -> Result<Self, serde_json::Error> {
-        Ok(Self { known: T::deserialize(&all)?, all })
-    }
-}
-
-impl<T> Deref for Whole<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.known
-    }
-}
-
 /// Whether Tryton can call a field so. Fields of other records are not reached into.
 pub(crate) fn is_field(property: &str) -> bool {
     let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
@@ -46,17 +24,7 @@ pub(crate) fn is_field(property: &str) -> bool {
 
 /// The fields that are asked for of a kind of record: those of every one, and the customer's own.
 pub(crate) fn asked(net: &Net, entity: Entity, always: &[&str]) -> Result<Vec<String>, Fault> {
-    let custom = Tryton.custom_fields(&net.settings());
-    let custom = custom.map_err(|error| Fault::Bug { why: error.to_string() })?;
-    let mut asked: Vec<String> = always.iter().map(|field| (*field).to_owned()).collect();
-    for property in custom.properties(entity) {
-        // A field that is reached into comes with what is behind it, and cannot come as an id as well.
-        let is_asked = |field: &String| field.split('.').next() == Some(property);
-        if !asked.iter().any(is_asked) {
-            asked.push(property.to_owned());
-        }
-    }
-    Ok(asked)
+    Ok(Tryton.custom_fields(&net.settings())?.asked(entity, always))
 }
 
 /// Takes the customer's own fields of a record into the bag. One that was asked for is there, empty or not.
@@ -65,9 +33,8 @@ pub(crate) fn read<T>(
     (entity, record): (Entity, &Whole<T>),
     bag: &mut Bag,
 ) -> Result<(), Unmappable> {
-    let custom = CustomFields::of(settings, ENTITIES);
-    let custom = custom.map_err(|error| Unmappable { code: "BAD_SETTINGS", why: error.to_string() })?;
-    custom.read(entity, bag, |property| Some((plain(record.all.get(property)?), property.to_owned())));
+    let custom = CustomFields::of(settings, ENTITIES)?;
+    custom.read(entity, bag, |property| Some((plain(record.get(property)?), property.to_owned())));
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use crosstie_sdk::{
-    Ask, Bag, Fault, Net, Page, Reader, Row, RowKey, Settings, Unmappable,
+    Ask, Bag, Fault, Net, Page, Reader, Row, RowKey, Settings, Unmappable, Whole,
     domain::{
         integration::{Claim, Entity},
         pipeline::OpportunityClaim,
@@ -11,8 +11,7 @@ use crosstie_sdk::{
 use serde_json::json;
 
 use crate::{
-    custom::{self, Whole},
-    mapping,
+    custom, mapping,
     paging::{self, Listing},
     rest::{Rest, number},
     wire::Opportunity,

@@ -1,7 +1,8 @@
 //! Fields of the customer's own: which there are, and what records hold.
 
+use std::collections::BTreeMap;
+
 use async_graphql::{Context, ID, Object, Result, SimpleObject};
-use crosstie_app::App;
 use crosstie_domain::{
     CivilDate, Instant,
     access::{Permission, Sensitivity},
@@ -47,10 +48,10 @@ pub(crate) struct CustomField {
 }
 
 impl CustomField {
-    fn of(app: &App, entity: Entity, (name, value): (&String, &CustomValue)) -> Self {
+    fn of(labels: &BTreeMap<String, String>, (name, value): (&String, &CustomValue)) -> Self {
         let mut field = Self {
             name: name.clone(),
-            label: app.custom_label(entity, name),
+            label: labels.get(name).unwrap_or(name).clone(),
             kind: value.kind(),
             text_value: None,
             number_value: None,
@@ -83,9 +84,12 @@ pub(crate) fn custom_fields(
         let message = format!("At most {MOST_NAMES} names.");
         return Err(ApiError::BadInput { argument: "names".to_owned(), message }.into_graphql());
     }
-    let app = app(ctx)?;
+    if values.is_empty() {
+        return Ok(Vec::new());
+    }
+    let labels = app(ctx)?.custom_labels(entity);
     let wanted = values.iter().filter(|(name, _)| names.is_none_or(|names| names.contains(name)));
-    Ok(wanted.map(|field| CustomField::of(app, entity, field)).collect())
+    Ok(wanted.map(|field| CustomField::of(&labels, field)).collect())
 }
 
 /// A field of the customer's own, as one connection is told of it.

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use serde_path_to_error::Segment;
 
-use crate::{AnyReader, CustomFields, Descriptor, Fault, Inbound, Net, Writer};
+use crate::{AnyReader, CustomFields, Descriptor, Fault, Inbound, Net, Unmappable, Writer};
 
 /// Translates one vendor to and from the hub's records. Stateless: one value serves every connection to the vendor.
 ///
@@ -85,6 +85,20 @@ impl SettingsError {
     /// What is wrong with the setting that these keys lead to.
     pub fn at(path: Vec<String>, why: impl Into<String>) -> Self {
         Self { path, code: UserErrorCode::Invalid, why: why.into() }
+    }
+}
+
+/// Settings are checked before they come into force; a row that meets others is kept until they are mended.
+impl From<SettingsError> for Unmappable {
+    fn from(error: SettingsError) -> Self {
+        Self { code: "BAD_SETTINGS", why: error.to_string() }
+    }
+}
+
+/// Settings are checked before they come into force: others are a mistake of the hub.
+impl From<SettingsError> for Fault {
+    fn from(error: SettingsError) -> Self {
+        Self::Bug { why: error.to_string() }
     }
 }
 

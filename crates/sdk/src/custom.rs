@@ -1,7 +1,7 @@
 //! Custom fields: fields of the customer's own at the vendor, which the settings of a connection name. All that they
 //! need is here, so that they mean the same at every vendor; a connector says where a property stands.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, ops::Deref};
 
 use crosstie_domain::{
     CivilDate, Instant, UserErrorCode,
@@ -11,7 +11,7 @@ use crosstie_domain::{
     },
     integration::Entity,
 };
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
 use crate::{Bag, Settings, SettingsError};
@@ -41,6 +41,37 @@ const LONGEST_TEXT: usize = 2_000;
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CustomFields(BTreeMap<(Entity, String), CustomField>);
+
+/// What a vendor sends of a record: what the connector knows of every one, and all of it as it came.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "Map<String, Value>", bound = "T: DeserializeOwned")]
+pub struct Whole<T> {
+    known: T,
+    all: Map<String, Value>,
+}
+
+impl<T> Whole<T> {
+    /// What stands in a property; none when it was not asked for.
+    pub fn get(&self, property: &str) -> Option<&Value> {
+        self.all.get(property)
+    }
+}
+
+impl<T: DeserializeOwned> TryFrom<Map<String, Value>> for Whole<T> {
+    type Error = serde_json::Error;
+
+    fn try_from(all: Map<String, Value>) -> Result<Self, serde_json::Error> {
+        Ok(Self { known: T::deserialize(&all)?, all })
+    }
+}
+
+impl<T> Deref for Whole<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.known
+    }
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct CustomField {
@@ -103,6 +134,18 @@ impl CustomFields {
             }
         }
         Ok(Self(fields))
+    }
+
+    /// What a vendor is asked for that sends only what it is asked for: what is always asked for, and the properties of
+    /// a kind of record, each once. What is reached into (`party.name`) comes with what is behind it.
+    pub fn asked(&self, entity: Entity, always: &[&str]) -> Vec<String> {
+        let mut asked: Vec<String> = always.iter().map(|name| (*name).to_owned()).collect();
+        for property in self.properties(entity) {
+            if !always.iter().any(|name| name.split('.').next() == Some(property)) {
+                asked.push(property.to_owned());
+            }
+        }
+        asked
     }
 
     /// The vendor's properties behind the fields of a kind of record, each once.

@@ -17,7 +17,7 @@ mod writer;
 
 pub use connector::{Connector, Settings, SettingsError, WhoAmI};
 pub use crosstie_domain as domain;
-pub use custom::{CUSTOM_FIELDS, CustomFields};
+pub use custom::{CUSTOM_FIELDS, CustomFields, Whole};
 pub use descriptor::{AuthMode, Descriptor, RateBudget, ReadEntity, WriteEntity};
 pub use fake::{FakeVendor, MemoryTransport};
 pub use fault::{Fault, FieldError};

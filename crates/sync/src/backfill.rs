@@ -200,7 +200,10 @@ impl Engine {
             Ok(tx.save_run(&run).await?)
         })
         .await?;
-        self.note_growth((slice.pages, slice.rows_changed)).await;
+        // What was known before fills nothing.
+        if slice.rows_changed > slice.rows_read / 2 {
+            self.note_growth(slice.pages).await;
+        }
         (slicing.slice, slicing.run) = (slice, run);
         Ok(goes_on)
     }

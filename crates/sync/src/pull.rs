@@ -178,8 +178,10 @@ impl Engine {
             }
             Err(error) => return Err(error),
         }
+        if cursor.watermark.is_none() {
+            self.note_growth(next.run.pages).await;
+        }
         (*cursor, *run) = (next.cursor, next.run);
-        self.note_growth((run.pages, run.rows_changed)).await;
         self.report_page(connection, run, (rows_read, goes_on));
         Ok(goes_on)
     }

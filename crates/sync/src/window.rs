@@ -153,9 +153,9 @@ impl Engine {
         }
     }
 
-    /// Lets the database count anew while a reading fills it. What fails there harms nothing.
-    pub(crate) async fn note_growth(&self, (pages, rows_changed): (i32, i32)) {
-        if rows_changed == 0 || !has_grown(pages) {
+    /// Lets the database count anew while a first load fills it, after so many pages. What fails there harms nothing.
+    pub(crate) async fn note_growth(&self, pages: i32) {
+        if !has_grown(pages) {
             return;
         }
         if let Err(error) = self.app.store().count_anew().await {

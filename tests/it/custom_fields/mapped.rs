@@ -1,6 +1,6 @@
 //! What becomes of a custom field when the mapping changes: it comes, goes and comes back.
 
-use crosstie_app::{PreviewMapping, Refresh};
+use crosstie_app::PreviewMapping;
 use crosstie_domain::{
     access::{AuthContext, RowScope},
     custom::CustomValue,
@@ -59,16 +59,7 @@ async fn a_new_field_comes_from_what_is_kept_where_it_was_asked_for_and_otherwis
         // What was read before is read again under the same version, and is taken in.
         crm.pull(Entity::Opportunity).await;
         assert_eq!(text(&one(&crm, "Rollout").await, "region"), None, "the row itself did not change");
-        let refresh = Refresh {
-            connection_id: id,
-            entity: Some(Entity::Opportunity),
-            record_id: None,
-            remote_id: None,
-            since: None,
-            until: None,
-            dry_run: false,
-            idempotency_key: None,
-        };
+        let refresh = crm.whole(Entity::Opportunity);
         crm.app.refresh(&AuthContext::system(), refresh).await.expect("decided").expect("it is begun");
         let declared = crm.declared(Entity::Opportunity);
         while crm.engine.work_on_backfills(crm.connection(), declared).await.expect("it works") {}

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crosstie_app::App;
+use crosstie_app::{App, Refresh};
 use crosstie_connectors::fakes::HubspotFake;
 use crosstie_domain::{
     Clock,
@@ -139,6 +139,20 @@ impl Crm {
 
     pub(crate) fn connection(&self) -> &Arc<Connection> {
         self.engine.connections().named("hubspot").expect("it is configured")
+    }
+
+    /// Everything of a kind of record, to be read again.
+    pub(crate) fn whole(&self, entity: Entity) -> Refresh {
+        Refresh {
+            connection_id: self.connection().record.id,
+            entity: Some(entity),
+            record_id: None,
+            remote_id: None,
+            since: None,
+            until: None,
+            dry_run: false,
+            idempotency_key: None,
+        }
     }
 
     pub(crate) fn declared(&self, entity: Entity) -> &'static ReadEntity {

@@ -31,13 +31,14 @@ impl App {
         told.flat_map(|(id, fields)| fields.iter().map(move |field| (id, field.clone())).collect::<Vec<_>>()).collect()
     }
 
-    /// What people call a custom field of a kind of record: as the first connection says that is told of it, and its
-    /// name while none is.
-    pub fn custom_label(&self, entity: Entity, name: &str) -> String {
-        let told = self.vendors().map(|vendors| vendors.custom_fields_in_force()).unwrap_or_default();
-        let named = |field: &&CustomFieldDefinition| field.entity == entity && field.name == name;
-        let label = told.iter().find_map(|(_, fields)| fields.iter().find(named).map(|field| field.label.clone()));
-        label.unwrap_or_else(|| name.to_owned())
+    /// What people call the custom fields of a kind of record, by their names: as the first connection says that is told
+    /// of each. One that none is told of is missing.
+    pub fn custom_labels(&self, entity: Entity) -> BTreeMap<String, String> {
+        let mut labels = BTreeMap::new();
+        for (_, field) in self.custom_fields().into_iter().filter(|(_, field)| field.entity == entity) {
+            labels.entry(field.name).or_insert(field.label);
+        }
+        labels
     }
 }
 
