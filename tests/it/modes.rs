@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crosstie_app::{Cause, KnownVersion, Observation, Origin, Raw};
+use crosstie_app::{Cause, KnownVersion, Observation, Origin};
 use crosstie_connectors::fakes::StripeFake;
 use crosstie_domain::{
     access::{AuthContext, Permission, Role, RowScope},
@@ -176,7 +176,7 @@ async fn nothing_of_the_hub_is_decided_by_a_system_that_is_only_observed() {
                 known_version: KnownVersion::TakenAgain,
                 claim: &claim,
                 fields: &fields,
-                raw: Raw::Text("{}"),
+                raw: "{}",
             };
             graph.app.ingest(&tx, origin, seen).await.expect("it is taken in");
             tx.commit().await.expect("it commits");

@@ -35,7 +35,7 @@ async fn all_backfills(app: &App) -> Vec<BackfillRecord> {
     page.rows.into_iter().map(|(row, _)| row).collect()
 }
 
-async fn work(crm: &Crm, engine: &Engine) -> usize {
+async fn work(crm: &Crm, engine: &Arc<Engine>) -> usize {
     let connection = engine.connections().named("hubspot").expect("it is configured");
     let mut worked = 0;
     while engine.work_on_backfills(connection, crm.declared(Entity::Opportunity)).await.expect("it works") {
@@ -82,7 +82,7 @@ async fn what_a_first_load_fills_is_counted_by_the_database_while_it_is_filled()
         crm.lose_webhooks();
         assert!(counted().await < 1.0, "nobody has counted yet");
         crm.pull(Entity::Opportunity).await;
-        assert!(counted().await >= 100.0, "after two pages");
+        until("it has counted after two pages", async || (counted().await >= 100.0).then_some(())).await;
         raw.close().await.expect("it closes");
     })
     .await;
@@ -161,10 +161,12 @@ async fn under_one_key_a_refresh_begins_once() {
     .await;
 }
 
-/// Lets so many searches through and then answers none, as if the process had been killed while it waited.
+/// Lets so many searches through and then answers with a fault, or not at all, as if the process had been killed while it
+/// waited.
 struct Frozen {
     inner: MemoryTransport<crosstie_connectors::fakes::HubspotFake>,
     left: Arc<AtomicUsize>,
+    fault: Option<HttpResponse>,
 }
 
 impl Frozen {
@@ -172,7 +174,10 @@ impl Frozen {
         if request.url.ends_with("/search")
             && self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_err()
         {
-            std::future::pending::<()>().await;
+            match &self.fault {
+                Some(fault) => return Ok(fault.clone()),
+                None => std::future::pending().await,
+            }
         }
         self.inner.send(request).await
     }
@@ -208,7 +213,7 @@ async fn a_backfill_that_is_killed_at_any_page_goes_on_from_there_and_reads_ever
         loop {
             let (before, left) = (pages().await, Arc::new(AtomicUsize::new(2)));
             let inner = memory(&database.clock, &crm.hubspot);
-            let transport = Frozen { inner, left: Arc::clone(&left) };
+            let transport = Frozen { inner, left: Arc::clone(&left), fault: None };
             let engine = engine_over(&crm.app, &format!("process {killed}"), Arc::new(transport)).await;
             let declared = crm.declared(Entity::Opportunity);
             let task = tokio::spawn(async move {
@@ -238,6 +243,38 @@ async fn a_backfill_that_is_killed_at_any_page_goes_on_from_there_and_reads_ever
         assert_eq!(slice.rows_changed, i32::try_from(count).expect("few"), "every record once");
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_listed_before_a_fault_is_kept_and_no_row_is_read_twice() {
+    for pages in 0..5 {
+        on_each_database(async |database| {
+            let crm = Crm::new(database).await;
+            for number in 0..25 {
+                crm.create("deals", &format!("Deal {number:02}"));
+            }
+            crm.lose_webhooks();
+            crm.fake().set_page_limit(5);
+            let id = ask(&crm.app, crm.whole(Entity::Opportunity)).await.backfills[0].id;
+            let inner = memory(&database.clock, &crm.hubspot);
+            // HubSpot is asked twice for a page: for what comes after a moment, and for the rest of that moment.
+            let left = Arc::new(AtomicUsize::new(pages * 2));
+            let transport = Frozen { inner, left, fault: Some(HttpResponse::empty(500)) };
+            let engine = engine_over(&crm.app, "unlucky", Arc::new(transport)).await;
+            assert_eq!(work(&crm, &engine).await, 1);
+            let slice = async || slices_of(crm.app.store(), &[id]).await.expect("read").remove(0);
+            let (kept, rows) = (slice().await, i32::try_from(pages * 5).expect("few"));
+            assert_eq!((kept.status, kept.error_code.as_deref()), (BackfillStatus::Waiting, Some("TRANSIENT")));
+            assert_eq!((kept.rows_read, kept.rows_changed), (rows, rows), "after {pages} pages");
+            assert_eq!(names(&crm).await.len(), pages * 5);
+            database.clock.advance(2_000);
+            assert_eq!(work(&crm, &crm.engine).await, 1);
+            let whole = slice().await;
+            assert_eq!((whole.status, whole.rows_read), (BackfillStatus::Succeeded, 25));
+            assert_eq!(names(&crm).await.len(), 25);
+        })
+        .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -49,7 +49,7 @@ pub use delivery::AcceptMilestone;
 pub use effects::{EditEffect, SettleEffect};
 pub use explain::explain;
 pub use identity::{LinkRecord, MergeRecords, Split, SplitRecord};
-pub use ingest::{Cause, Ingested, KnownVersion, Observation, Origin, Raw, fields::Values, pipeline::shown_values};
+pub use ingest::{Cause, Ingested, KnownVersion, Observation, Origin, fields::Values, pipeline::shown_values};
 pub use lineage::LineageVerified;
 pub use mapping::{
     BadSetting, ConnectionMapping, FieldDifference, Mapped, Mapper, MappingPreview, Outbound, OutboundLine,

@@ -1,6 +1,6 @@
 //! Reading a vendor: pages of rows, one row by its id, and the pure mapping of a row to a claim.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::OnceLock};
 
 use crosstie_domain::{
     Instant,
@@ -128,7 +128,7 @@ pub enum Row<W> {
 impl<W: DeserializeOwned> Row<W> {
     /// Reads a row of a page.
     pub fn read(raw: Value) -> Self {
-        match serde_json::from_value(raw.clone()) {
+        match W::deserialize(&raw) {
             Ok(wire) => Self::Ok { wire, raw },
             Err(error) => Self::Bad { raw, why: error.to_string() },
         }
@@ -246,7 +246,7 @@ impl Bag {
 }
 
 /// A row with what it says.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Observed {
     /// Which row.
     pub key: RowKey,
@@ -256,6 +256,28 @@ pub struct Observed {
     pub fields: BTreeMap<String, AssertedField>,
     /// The row as it came.
     pub raw: Value,
+    /// What was made of the row, if it was asked for.
+    text: OnceLock<String>,
+}
+
+impl PartialEq for Observed {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { key, claim, fields, raw, text: _ } = self;
+        (key, claim, fields, raw) == (&other.key, &other.claim, &other.fields, &other.raw)
+    }
+}
+
+impl Observed {
+    /// What a row says. A NUL in what is claimed is shown as one that cannot be shown.
+    pub fn new(key: RowKey, claim: Claim, fields: BTreeMap<String, AssertedField>, raw: Value) -> Self {
+        let claim = if has_nul(&raw) { without_nul(claim) } else { claim };
+        Self { key, claim, fields, raw, text: OnceLock::new() }
+    }
+
+    /// The row as it came, as it is written down. It is made when it is first asked for.
+    pub fn text(&self) -> &str {
+        self.text.get_or_init(|| self.raw.to_string())
+    }
 }
 
 /// A row of a page after mapping.
@@ -290,6 +312,13 @@ impl MappedRow {
             Self::Good(seen) => Some(&seen.key.remote_id),
             Self::Bad { remote_id, .. } => remote_id.as_deref(),
             Self::Gone { remote_id, .. } => Some(remote_id),
+        }
+    }
+
+    /// Makes the text that is written down of it, for whoever asks for it later.
+    pub fn write_down(&self) {
+        if let Self::Good(seen) = self {
+            seen.text();
         }
     }
 
@@ -378,9 +407,35 @@ fn map_row<R: Reader>(reader: &R, settings: &Settings, row: Row<R::Wire>) -> Map
     }
     let mut bag = Bag::default();
     match reader.map(&wire, settings, &mut bag) {
-        Ok(claim) => MappedRow::Good(Box::new(Observed { key, claim, fields: bag.into_fields(), raw })),
+        Ok(claim) => MappedRow::Good(Box::new(Observed::new(key, claim, bag.into_fields(), raw))),
         Err(Unmappable { code, why }) => {
             MappedRow::Bad { remote_id: Some(key.remote_id), code: code.to_owned(), why, raw }
         }
+    }
+}
+
+/// A claim with every NUL in its texts shown as one that cannot be shown: PostgreSQL keeps none in a text. In the row as
+/// it came it is written with a backslash, and does no harm.
+fn without_nul(claim: Claim) -> Claim {
+    fn clean(value: &mut Value) {
+        match value {
+            Value::String(text) => *text = text.replace('\0', "\u{fffd}"),
+            Value::Array(items) => items.iter_mut().for_each(clean),
+            Value::Object(fields) => fields.values_mut().for_each(clean),
+            _ => {}
+        }
+    }
+    let mut value = serde_json::to_value(&claim).unwrap_or_default();
+    clean(&mut value);
+    serde_json::from_value(value).unwrap_or(claim)
+}
+
+/// Whether any text of a value holds a NUL.
+fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(has_nul),
+        Value::Object(fields) => fields.values().any(has_nul),
+        _ => false,
     }
 }

@@ -122,7 +122,7 @@ mod tests {
         bag.take("domain", "domain", domain);
         let key = RowKey { remote_id: "7".to_owned(), version: Some("v3".to_owned()) };
         let claim = Claim::Account(AccountClaim::default());
-        Observed { key, claim, fields: bag.into_fields(), raw: Value::Null }
+        Observed::new(key, claim, bag.into_fields(), Value::Null)
     }
 
     fn update(changes: Value, expected: Value) -> UpdateRecord {

@@ -14,6 +14,7 @@ use crate::{
     db::{Columns, marks},
     page,
     pipeline::texts,
+    texts::Texts,
 };
 
 /// What service orders are filtered and ordered by.
@@ -353,7 +354,8 @@ impl Tx {
         if !self.connection().is_postgres() {
             return Ok(());
         }
-        let sql = |marks: &str| format!("SELECT id FROM service_orders WHERE id IN ({marks}) ORDER BY id FOR UPDATE");
+        let sql =
+            |ids: Texts| format!("SELECT id FROM service_orders WHERE {} ORDER BY id FOR UPDATE", ids.among("id"));
         self.connection().run_among(&[], &texts(ids), sql).await.map(|_| ())
     }
 
@@ -455,7 +457,7 @@ impl Tx {
         lines: &[InvoiceLineRecord],
     ) -> Result<(), StoreError> {
         let db = self.connection();
-        let sql = |marks: &str| format!("DELETE FROM invoice_lines WHERE invoice_id IN ({marks})");
+        let sql = |of: Texts| format!("DELETE FROM invoice_lines WHERE {}", of.among("invoice_id"));
         db.run_among(&[], &texts(invoices), sql).await?;
         let rows: Vec<Columns> = lines
             .iter()

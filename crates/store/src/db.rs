@@ -21,6 +21,7 @@ use crate::{
     StoreError,
     arrays::{Arrays, ROWS_AT_ONCE, array_type},
     gate::{WriteGate, WritePass},
+    texts::Texts,
     watch::{CommitWatch, Side, Watched},
 };
 
@@ -287,6 +288,10 @@ enum Way<'a> {
 }
 
 impl Connection<'_> {
+    pub(crate) fn backend(&self) -> DbBackend {
+        self.backend
+    }
+
     pub(crate) fn is_postgres(&self) -> bool {
         self.backend == DbBackend::Postgres
     }
@@ -318,20 +323,18 @@ impl Connection<'_> {
         Ok(result.rows_affected())
     }
 
-    /// The rows of a query about any number of texts, so many at once as a statement may have. `sql` gets the marks of
-    /// the texts, which come after the first values.
+    /// The rows of a query about any number of texts. `sql` gets the list of them, which comes after the first values.
     pub(crate) async fn all_among<R: FromQueryResult>(
         &self,
         first: &[Value],
         texts: &[impl AsRef<str>],
-        sql: impl Fn(&str) -> String,
+        sql: impl Fn(Texts) -> String,
     ) -> Result<Vec<R>, StoreError> {
-        let mut rows = Vec::new();
-        for chunk in texts.chunks(TEXTS_AT_ONCE) {
-            let values = padded(first, chunk);
-            rows.append(&mut self.all(&sql(&marks(first.len() + 1, values.len() - first.len())), values).await?);
+        if texts.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(rows)
+        let (list, values) = self.list(first, texts);
+        self.all(&sql(list), values).await
     }
 
     /// Runs a statement about any number of texts, as [`Connection::all_among`]. Returns how many rows it touched.
@@ -339,14 +342,19 @@ impl Connection<'_> {
         &self,
         first: &[Value],
         texts: &[impl AsRef<str>],
-        sql: impl Fn(&str) -> String,
+        sql: impl Fn(Texts) -> String,
     ) -> Result<u64, StoreError> {
-        let mut touched = 0;
-        for chunk in texts.chunks(TEXTS_AT_ONCE) {
-            let values = padded(first, chunk);
-            touched += self.run(&sql(&marks(first.len() + 1, values.len() - first.len())), values).await?;
+        if texts.is_empty() {
+            return Ok(0);
         }
-        Ok(touched)
+        let (list, values) = self.list(first, texts);
+        self.run(&sql(list), values).await
+    }
+
+    fn list(&self, first: &[Value], texts: &[impl AsRef<str>]) -> (Texts, Vec<Value>) {
+        let texts = Texts::value(self.backend, texts);
+        let values: Vec<Value> = first.iter().cloned().chain([texts]).collect();
+        (Texts::at(self.backend, values.len()), values)
     }
 
     /// Holds keys until the end of the transaction, one after the other in the order that everybody takes them in, so
@@ -356,17 +364,14 @@ impl Connection<'_> {
         if !self.is_postgres() {
             return Ok(());
         }
-        for chunk in keys.chunks(TEXTS_AT_ONCE) {
-            let values = padded(&[space.into()], chunk);
-            let marks: Vec<String> = (2..=values.len()).map(|mark| format!("(${mark})")).collect();
-            let sql = format!(
+        let sql = |names: Texts| {
+            format!(
                 "SELECT pg_advisory_xact_lock(key) FROM (SELECT DISTINCT hashtextextended(name, $1) AS key \
-                 FROM (VALUES {}) AS names (name) ORDER BY key) AS keys",
-                marks.join(", ")
-            );
-            self.run(&sql, values).await?;
-        }
-        Ok(())
+                 FROM ({}) AS names (name) ORDER BY key) AS keys",
+                names.rows()
+            )
+        };
+        self.run_among(&[space.into()], keys, sql).await.map(|_| ())
     }
 
     /// Inserts a row, or changes the one with the same key if `when` (a condition on the old row) holds.
@@ -404,13 +409,18 @@ impl Connection<'_> {
         }
         // SQLite takes at most 32,766 values in a statement, PostgreSQL 65,535.
         let rows_at_once = (30_000 / names.len().max(1)).max(1);
+        let tuple = |from: usize| match self.backend {
+            DbBackend::Postgres => marks(from, names.len()),
+            // Without numbers: SQLite looks through all of them for each value.
+            _ => vec!["?"; names.len()].join(", "),
+        };
         let mut touched = 0;
         let mut rows = rows.into_iter().peekable();
         while rows.peek().is_some() {
             let mut values = Vec::new();
             let mut tuples = Vec::new();
             for row in rows.by_ref().take(rows_at_once) {
-                tuples.push(format!("({})", marks(values.len() + 1, row.len())));
+                tuples.push(format!("({})", tuple(values.len() + 1)));
                 values.extend(row.into_iter().map(|(_, value)| value));
             }
             let sql = format!("INSERT INTO {table} ({}) VALUES {}{ignore}", names.join(", "), tuples.join(", "));
@@ -452,24 +462,8 @@ impl Connection<'_> {
     }
 }
 
-/// Texts that one statement is about, at most: a power of two below what both databases take.
-const TEXTS_AT_ONCE: usize = 8_192;
-
 /// A row to be written: column and value.
 pub(crate) type Columns = Vec<(&'static str, Value)>;
-
-/// The first values, and texts after them, of which the last is there so often that there are few different numbers of
-/// them: few different statements, which stay prepared.
-fn padded(first: &[Value], texts: &[impl AsRef<str>]) -> Vec<Value> {
-    let length = first.len() + texts.len().next_power_of_two();
-    let mut values = Vec::with_capacity(length);
-    values.extend_from_slice(first);
-    values.extend(texts.iter().map(|text| Value::from(text.as_ref())));
-    if let Some(last) = values.last().cloned() {
-        values.resize(length, last);
-    }
-    values
-}
 
 /// `$3, $4, $5` for three values from the third on.
 pub(crate) fn marks(from: usize, count: usize) -> String {

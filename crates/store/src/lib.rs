@@ -17,6 +17,7 @@ pub mod pipeline;
 mod publish;
 pub mod secrets;
 mod statistics;
+mod texts;
 mod watch;
 
 pub use db::{Reads, Store, Tx};

@@ -1,11 +1,11 @@
 //! Keyset pages: filtered, ordered, always with the identifier as the last key, never by offset.
 
 use crosstie_domain::access::RowScope;
-use sea_orm::{DbErr, FromQueryResult, QueryResult, Value};
+use sea_orm::{DbBackend, DbErr, FromQueryResult, QueryResult, Value};
 use serde::Serialize;
 use serde_json::Value as Json;
 
-use crate::{Reads, StoreError, db::marks};
+use crate::{Reads, StoreError, texts::Texts};
 
 /// A record that can be listed. Its row type reads the columns of `SELECT`.
 pub trait Listed: Sized + Send {
@@ -193,6 +193,12 @@ impl Sql {
     fn bind(&mut self, value: impl Into<Value>) -> String {
         self.values.push(value.into());
         format!("${}", self.values.len())
+    }
+
+    fn list(&mut self, texts: &[String]) -> Texts {
+        let backend = if self.postgres { DbBackend::Postgres } else { DbBackend::Sqlite };
+        self.values.push(Texts::value(backend, texts));
+        Texts::at(backend, self.values.len())
     }
 
     fn condition<T: Listed>(&mut self, condition: &Condition<T::Column>) -> String {
@@ -453,15 +459,8 @@ pub(crate) async fn by_ids<T: Listed>(
     }
     let mut sql = Sql::of(db);
     let scope = sql.scope::<T>(scope);
-    let from = sql.values.len() + 1;
-    sql.values.extend(ids.iter().map(|id| Value::from(id.clone())));
-    let text = format!(
-        "SELECT {} FROM {} WHERE {scope} AND {column} IN ({}) ORDER BY {}",
-        T::SELECT,
-        T::FROM,
-        marks(from, ids.len()),
-        T::ID
-    );
+    let among = sql.list(ids).among(column);
+    let text = format!("SELECT {} FROM {} WHERE {scope} AND {among} ORDER BY {}", T::SELECT, T::FROM, T::ID);
     let rows: Vec<T::Row> = db.connection().all(&text, sql.values).await?;
     rows.into_iter().map(T::record).collect()
 }
@@ -485,15 +484,13 @@ pub(crate) async fn children<T: Listed>(
         format!("{} > {id}", T::ID)
     });
     let limit = sql.bind(i64::from(count) + 1);
-    let from = sql.values.len() + 1;
-    sql.values.extend(parents.iter().map(|id| Value::from(id.clone())));
+    let among = sql.list(parents).among(parent);
     let text = format!(
         "SELECT * FROM (SELECT {}, ROW_NUMBER() OVER (PARTITION BY {parent} ORDER BY {}) AS place FROM {} WHERE {scope} \
-         AND {after} AND {parent} IN ({})) AS numbered WHERE place <= {limit} ORDER BY place",
+         AND {after} AND {among}) AS numbered WHERE place <= {limit} ORDER BY place",
         T::SELECT,
         T::ID,
         T::FROM,
-        marks(from, parents.len()),
     );
     let rows: Vec<T::Row> = db.connection().all(&text, sql.values).await?;
     rows.into_iter().map(T::record).collect()

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crosstie_app::{App, AppError, Cause, Deleted, Ingested, KnownVersion, Observation, Origin, Raw};
+use crosstie_app::{App, AppError, Cause, Deleted, Ingested, KnownVersion, Observation, Origin};
 use crosstie_domain::{
     Instant,
     ids::{CorrectionId, InboundEventId, SyncRunId},
@@ -153,7 +153,7 @@ async fn keep_up(tx: &Tx, connection: &Connection) -> Result<ConnectionMode, Sto
     Ok(state.mode)
 }
 
-/// Reads the records that rows refer to and that the hub does not know yet, and puts them first.
+/// Reads again what a list shows though it is believed to be gone, and what its rows refer to.
 pub(crate) async fn with_references(
     app: &App,
     connection: &Connection,
@@ -164,8 +164,19 @@ pub(crate) async fn with_references(
         Some(reader) => without_ghosts(app, connection, reader, rows).await?,
         None => rows,
     };
+    references_first(app, connection, entity, vec![(asked_at, rows)]).await
+}
+
+/// Reads the records that rows refer to and that the hub does not know yet, and puts them first. The rows come in pages,
+/// each with the moment at which it was asked for.
+pub(crate) async fn references_first(
+    app: &App,
+    connection: &Connection,
+    entity: Entity,
+    pages: Vec<(Instant, Vec<MappedRow>)>,
+) -> Result<Vec<ReadRow>, ApplyError> {
     let mut all = Vec::new();
-    for (entity, remote_id) in unknown_references(app, connection, &rows).await? {
+    for (entity, remote_id) in unknown_references(app, connection, &pages).await? {
         let Some(reader) = reader(connection, entity) else { continue };
         let asked_at = app.store().now();
         let row = match reader.read_one(&connection.net, &remote_id).await {
@@ -182,7 +193,9 @@ pub(crate) async fn with_references(
         };
         all.push(ReadRow { entity, row, asked_at, is_reference: true });
     }
-    all.extend(rows.into_iter().map(|row| ReadRow { entity, row, asked_at, is_reference: false }));
+    for (asked_at, rows) in pages {
+        all.extend(rows.into_iter().map(|row| ReadRow { entity, row, asked_at, is_reference: false }));
+    }
     Ok(all)
 }
 
@@ -190,9 +203,9 @@ pub(crate) async fn with_references(
 async fn unknown_references(
     app: &App,
     connection: &Connection,
-    rows: &[MappedRow],
+    pages: &[(Instant, Vec<MappedRow>)],
 ) -> Result<Vec<(Entity, String)>, StoreError> {
-    let referred = rows.iter().filter_map(|row| match row {
+    let referred = pages.iter().flat_map(|(_, rows)| rows).filter_map(|row| match row {
         MappedRow::Good(seen) => seen.claim.references(),
         MappedRow::Bad { .. } | MappedRow::Gone { .. } => None,
     });
@@ -429,11 +442,6 @@ async fn take(
     let mapping_version = source.connection.mapping_label();
     let ids: Vec<&str> = rows.iter().map(|(_, seen, _)| seen.key.remote_id.as_str()).collect();
     let exchanges = exchanges_that_brought(&ids);
-    // PostgreSQL keeps no NUL in a text; in JSON it is written with a backslash and does no harm.
-    let clean = |(_, seen, _): &(Instant, &Observed, KnownVersion)| {
-        has_nul(&seen.raw).then(|| without_nul(&seen.claim)).flatten()
-    };
-    let clean: Vec<Option<Claim>> = rows.iter().map(clean).collect();
     let mut page = Vec::with_capacity(rows.len());
     for (place, (asked_at, seen, known_version)) in rows.iter().enumerate() {
         page.push(Observation {
@@ -442,37 +450,12 @@ async fn take(
             asked_at: *asked_at,
             exchange: exchanges[place],
             known_version: *known_version,
-            claim: clean[place].as_ref().unwrap_or(&seen.claim),
+            claim: &seen.claim,
             fields: &seen.fields,
-            raw: Raw::Json(&seen.raw),
+            raw: seen.text(),
         });
     }
     Ok(app.ingest_page(tx, source.origin(&mapping_version), &page).await?)
-}
-
-/// Whether any text of a row holds a NUL.
-fn has_nul(raw: &Value) -> bool {
-    match raw {
-        Value::String(text) => text.contains('\0'),
-        Value::Array(items) => items.iter().any(has_nul),
-        Value::Object(fields) => fields.values().any(has_nul),
-        _ => false,
-    }
-}
-
-/// The claim with every NUL in its texts shown as one that cannot be shown.
-fn without_nul(claim: &Claim) -> Option<Claim> {
-    fn clean(value: &mut Value) {
-        match value {
-            Value::String(text) => *text = text.replace('\0', "\u{fffd}"),
-            Value::Array(items) => items.iter_mut().for_each(clean),
-            Value::Object(fields) => fields.values_mut().for_each(clean),
-            _ => {}
-        }
-    }
-    let mut value = serde_json::to_value(claim).ok()?;
-    clean(&mut value);
-    serde_json::from_value(value).ok()
 }
 
 /// Applies what a vendor answered to our own write.
@@ -493,12 +476,8 @@ pub(crate) async fn apply_answer(
             (name.clone(), AssertedField { value: value.clone(), source_path, changed: false, problem: None })
         })
         .collect();
-    let seen = Observed {
-        key: crosstie_sdk::RowKey { remote_id: remote_id.to_owned(), version: None },
-        claim: claim.clone(),
-        fields,
-        raw,
-    };
+    let key = crosstie_sdk::RowKey { remote_id: remote_id.to_owned(), version: None };
+    let seen = Observed::new(key, claim.clone(), fields, raw);
     let source = Source { connection, because: Because::Write, mode: keep_up(tx, connection).await? };
     let rows = [(asked_at, &seen, KnownVersion::TakenAgain)];
     Box::pin(take(app, tx, source, &rows)).await.map(|_| ())

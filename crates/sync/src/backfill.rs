@@ -1,43 +1,69 @@
 //! Back-fills: slices of what a system held before, each read with a place of its own beside the incremental reading.
 //! They never move its watermark, and what they bring never replaces a newer state.
 
+use std::{mem, sync::Arc};
+
 use crosstie_domain::{
     Instant,
     access::RowScope,
     integration::{BackfillRecord, BackfillSlice, BackfillStatus, DeleteEvidence, Entity, RunTrigger, SyncRunRecord},
 };
-use crosstie_sdk::{Ask, Fault, More, Order, ReadEntity};
+use crosstie_sdk::{Ask, Fault, MappedRow, More, Order, ReadEntity};
 use crosstie_store::{
     StoreError, Tx,
     integration::{Cursor, Lease, backfills_by_ids, due_slices},
 };
 use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 use crate::{
     Connection, Engine,
-    apply::{ApplyError, Because, reader, with_references},
+    apply::{ApplyError, Because, ReadRow, reader, references_first, with_references},
     exchanges::Work,
-    gone::{Missing, claim},
+    gone::{Missing, claim, without_ghosts},
     heartbeat::{LEASE_MS, while_held},
     places::Places,
     schedule::next_try,
-    window::{PAGE_ROWS, WindowPage, count, end},
+    window::{ListedPage, PAGE_ROWS, count, end},
 };
 
 /// Pages of a first load after which the rest is left to a back-fill, so that what changes now is not kept waiting.
-const FIRST_LOAD_PAGES: i32 = 50;
+const FIRST_LOAD_PAGES: i32 = 4;
+/// Pages of a slice that are asked for while others are written, and pages that are written in one commit, at most.
+const PAGES_AHEAD: usize = 6;
 /// Tries of a slice, in a row, after which a fault that does not pass by itself ends it.
 const SLICE_TRIES: i32 = 5;
 
 /// A slice at work.
 struct Slicing<'a> {
-    connection: &'a Connection,
-    declared: &'a ReadEntity,
+    connection: &'a Arc<Connection>,
+    declared: &'static ReadEntity,
     backfill: &'a BackfillRecord,
+    work: Arc<Work>,
     lease: Lease,
     slice: BackfillSlice,
     run: SyncRunRecord,
+}
+
+/// A page of a slice as it was listed, and whether the whole list was read with it.
+struct SlicePage {
+    page: ListedPage,
+    had_all: bool,
+}
+
+/// What is kept in one commit: how many pages, and where the slice goes on.
+struct KeptPages {
+    pages: i32,
+    rows_read: i32,
+    more: More,
+    had_all: bool,
+}
+
+impl KeptPages {
+    /// Of a slice that is about one record.
+    const OF_ONE_RECORD: Self = Self { pages: 1, rows_read: 1, more: More::End, had_all: false };
 }
 
 impl Engine {
@@ -46,7 +72,11 @@ impl Engine {
     ///
     /// # Errors
     /// As the database; what the vendor did wrong is in the slice.
-    pub async fn work_on_backfills(&self, connection: &Connection, declared: &ReadEntity) -> Result<bool, StoreError> {
+    pub async fn work_on_backfills(
+        self: &Arc<Self>,
+        connection: &Arc<Connection>,
+        declared: &'static ReadEntity,
+    ) -> Result<bool, StoreError> {
         let store = self.app.store();
         let due = due_slices(store, (connection.record.id, declared.entity), store.now()).await?;
         for slice in due {
@@ -59,7 +89,8 @@ impl Engine {
             };
             let held = lease.clone();
             let work = Work::of_run(run.id, run.trigger);
-            let slicing = Slicing { connection, declared, backfill: &backfill, lease, slice, run };
+            let slicing =
+                Slicing { connection, declared, backfill: &backfill, work: Arc::clone(&work), lease, slice, run };
             let done = while_held(work.on(self.read_slice(slicing)), || store.keep_lease(&held, LEASE_MS)).await;
             store.release_lease(&held).await?;
             self.note_contact(connection, work.contact()).await?;
@@ -69,23 +100,19 @@ impl Engine {
         Ok(false)
     }
 
-    async fn read_slice(&self, mut slicing: Slicing<'_>) -> Result<(), StoreError> {
+    async fn read_slice(self: &Arc<Self>, mut slicing: Slicing<'_>) -> Result<(), StoreError> {
         self.begin_run(&slicing.run).await?;
         slicing.slice.run_id = Some(slicing.run.id);
-        let mut places = Places::default();
-        loop {
-            let step = match &slicing.backfill.remote_id {
-                Some(remote_id) => self.read_one_record(&mut slicing, remote_id).await.map(|()| false),
-                None => self.read_slice_page(&mut slicing, &mut places).await,
-            };
-            match step {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(ApplyError::App(crosstie_app::AppError::Store(error @ StoreError::Unavailable(_)))) => {
-                    return Err(error);
-                }
-                Err(error) => return self.slice_failed(slicing, &error.to_fault()).await,
+        let read = match &slicing.backfill.remote_id {
+            Some(remote_id) => self.read_one_record(&mut slicing, remote_id).await,
+            None => self.read_pages(&mut slicing).await,
+        };
+        match read {
+            Ok(()) => {}
+            Err(ApplyError::App(crosstie_app::AppError::Store(error @ StoreError::Unavailable(_)))) => {
+                return Err(error);
             }
+            Err(error) => return self.slice_failed(slicing, &error.to_fault()).await,
         }
         let BackfillSlice { position, rows_read, rows_changed, .. } = slicing.slice;
         info!(
@@ -96,15 +123,69 @@ impl Engine {
         Ok(())
     }
 
-    /// Reads and applies one page. Returns whether the slice goes on.
-    async fn read_slice_page(&self, slicing: &mut Slicing<'_>, places: &mut Places) -> Result<bool, ApplyError> {
-        let (since, until) = (lower_bound(slicing, self.app.store().now()), slicing.slice.until);
-        let ask = Ask { since, until, more: slicing.slice.more.clone(), limit: PAGE_ROWS };
-        let page = self.window_page(slicing.connection, slicing.declared, &ask).await?;
-        places.follow(ask.more.as_ref(), &page.more)?;
-        let goes_on = matches!(page.more, More::At(_));
-        let had_all = !goes_on && since.is_none() && matches!(slicing.declared.order, Order::Feed { .. });
-        self.keep_slice(slicing, page, had_all).await.map(|kept| kept && goes_on)
+    /// Reads the pages of a slice, and applies them. While some are written the next ones are asked for, so that the
+    /// system and the database never wait for each other; what came meanwhile is written in one commit.
+    async fn read_pages(self: &Arc<Self>, slicing: &mut Slicing<'_>) -> Result<(), ApplyError> {
+        let BackfillSlice { since, until, more, .. } = slicing.slice.clone();
+        let ask = Ask { since, until, more, limit: PAGE_ROWS };
+        let (ready, mut listed) = mpsc::channel(PAGES_AHEAD);
+        let (engine, work) = (Arc::clone(self), Arc::clone(&slicing.work));
+        let (connection, declared) = (Arc::clone(slicing.connection), slicing.declared);
+        // A task of its own reads and maps on another core. Nobody waits for what it asks when this one ends.
+        let reading = AbortOnDropHandle::new(tokio::spawn(async move {
+            work.on(engine.list_ahead((&connection, declared), ask, ready)).await
+        }));
+        let mut pages = Vec::with_capacity(PAGES_AHEAD);
+        while listed.recv_many(&mut pages, PAGES_AHEAD).await > 0 {
+            if !self.keep_pages(slicing, mem::take(&mut pages)).await? {
+                return Ok(());
+            }
+        }
+        reading.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+
+    /// Lists the pages of a slice from a place on, as far ahead as there is room for them.
+    async fn list_ahead(
+        &self,
+        (connection, declared): (&Connection, &ReadEntity),
+        mut ask: Ask,
+        ready: mpsc::Sender<SlicePage>,
+    ) -> Result<(), ApplyError> {
+        let (mut places, slice_since) = (Places::default(), ask.since);
+        loop {
+            ask.since = lower_bound(declared.order, slice_since, self.app.store().now());
+            let mut page = self.listed_page(connection, declared, &ask).await?;
+            places.follow(ask.more.as_ref(), &page.more)?;
+            ask.more = match &page.more {
+                More::At(place) => Some(place.clone()),
+                More::End => None,
+            };
+            let reader = reader(connection, declared.entity).ok_or(Fault::Unsupported)?;
+            page.rows = without_ghosts(&self.app, connection, reader, page.rows).await?;
+            page.rows.iter().for_each(MappedRow::write_down);
+            let is_last = ask.more.is_none();
+            let had_all = is_last && ask.since.is_none() && matches!(declared.order, Order::Feed { .. });
+            if ready.send(SlicePage { page, had_all }).await.is_err() || is_last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Applies pages, and reads what they refer to. Returns whether somebody still wants the slice.
+    async fn keep_pages(&self, slicing: &mut Slicing<'_>, pages: Vec<SlicePage>) -> Result<bool, ApplyError> {
+        let mut kept = KeptPages { pages: 0, rows_read: 0, more: More::End, had_all: false };
+        let mut listed = Vec::with_capacity(pages.len());
+        for SlicePage { page, had_all } in pages {
+            kept.pages += 1;
+            kept.rows_read += page.rows_read;
+            (kept.more, kept.had_all) = (page.more, had_all);
+            listed.push((page.asked_at, page.rows));
+        }
+        let rows = references_first(&self.app, slicing.connection, slicing.declared.entity, listed).await?;
+        let kept = self.keep_slice(slicing, &rows, kept).await;
+        // They are thousands of small pieces, and nobody waits for the end of them.
+        tokio::spawn(async move { drop(rows) });
+        kept
     }
 
     async fn read_one_record(&self, slicing: &mut Slicing<'_>, remote_id: &str) -> Result<(), ApplyError> {
@@ -126,8 +207,7 @@ impl Engine {
             Err(fault) => return Err(fault.into()),
         };
         let rows = with_references(&self.app, slicing.connection, (entity, asked_at), vec![row]).await?;
-        let page = WindowPage { rows, ids: vec![], rows_read: 1, more: More::End };
-        self.keep_slice(slicing, page, false).await.map(|_| ())
+        self.keep_slice(slicing, &rows, KeptPages::OF_ONE_RECORD).await.map(|_| ())
     }
 
     async fn record_is_missing(
@@ -152,12 +232,16 @@ impl Engine {
         let tx = self.app.store().begin().await?;
         claim(&self.app, &tx, (slicing.connection, Because::Again(slicing.run.id)), missing).await?;
         tx.commit().await?;
-        let page = WindowPage { rows: vec![], ids: vec![], rows_read: 1, more: More::End };
-        self.keep_slice(slicing, page, false).await.map(|_| ())
+        self.keep_slice(slicing, &[], KeptPages::OF_ONE_RECORD).await.map(|_| ())
     }
 
-    /// Applies a page in one commit with how far the slice has come. Returns whether somebody still wants it.
-    async fn keep_slice(&self, slicing: &mut Slicing<'_>, page: WindowPage, had_all: bool) -> Result<bool, ApplyError> {
+    /// Applies rows in one commit with how far the slice has come. Returns whether somebody still wants it.
+    async fn keep_slice(
+        &self,
+        slicing: &mut Slicing<'_>,
+        rows: &[ReadRow],
+        kept: KeptPages,
+    ) -> Result<bool, ApplyError> {
         let (mut slice, mut run) = (slicing.slice.clone(), slicing.run.clone());
         let because = match slicing.backfill.trigger {
             RunTrigger::Refresh => Because::Again(run.id),
@@ -165,18 +249,18 @@ impl Engine {
         };
         let lease = &slicing.lease;
         let mut goes_on = true;
-        self.keep_rows((slicing.connection, because), &page.rows, async |tx, applied| {
+        self.keep_rows((slicing.connection, because), rows, async |tx, applied| {
             if !tx.holds_lease(lease).await? {
                 return Err(Fault::Transient { why: "another process does this now".to_owned() }.into());
             }
-            count(&mut run, page.rows_read, applied);
-            slice.pages += 1;
-            slice.rows_read += page.rows_read;
+            count(&mut run, (kept.pages, kept.rows_read), applied);
+            slice.pages += kept.pages;
+            slice.rows_read += kept.rows_read;
             slice.rows_changed += applied.changed;
             slice.rows_parked += applied.parked;
             slice.failures = 0;
             (slice.error_code, slice.error_message) = (None, None);
-            match page.more {
+            match kept.more {
                 More::At(place) => {
                     slice.status = BackfillStatus::Running;
                     slice.more = Some(place);
@@ -191,7 +275,7 @@ impl Engine {
             if !goes_on {
                 end(&mut run, tx.now(), None);
             }
-            if had_all {
+            if kept.had_all {
                 tx.end_other_slices(&slice).await?;
             }
             if slice.status == BackfillStatus::Succeeded {
@@ -202,7 +286,7 @@ impl Engine {
         .await?;
         // What was known before fills nothing.
         if slice.rows_changed > slice.rows_read / 2 {
-            self.note_growth(slice.pages).await;
+            self.note_growth(slicing.slice.pages..=slice.pages);
         }
         (slicing.slice, slicing.run) = (slice, run);
         Ok(goes_on)
@@ -243,9 +327,9 @@ impl Engine {
 }
 
 /// Where a slice begins: what a feed does not keep any more is listed from the beginning of all.
-fn lower_bound(slicing: &Slicing<'_>, now: Instant) -> Option<Instant> {
-    let since = slicing.slice.since?;
-    match slicing.declared.order {
+fn lower_bound(order: Order, since: Option<Instant>, now: Instant) -> Option<Instant> {
+    let since = since?;
+    match order {
         Order::Feed { retention_seconds, .. } if now.ms_since(since) / 1_000 >= retention_seconds => None,
         _ => Some(since),
     }

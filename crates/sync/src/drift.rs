@@ -197,7 +197,7 @@ impl Engine {
             report.differing += found;
             let asked_for = rows.iter().filter(|row| !row.is_reference).count();
             report.healed += i32::try_from(asked_for).unwrap_or(0).saturating_sub(applied.parked).min(found);
-            count(&mut run, compared, applied);
+            count(&mut run, (1, compared), applied);
             tx.save_drift_report(&report).await?;
             Ok(tx.save_run(&run).await?)
         })

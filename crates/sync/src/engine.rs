@@ -302,9 +302,9 @@ impl Engine {
 
     /// Does one piece of what has time. Returns whether there was one.
     async fn work_patiently(
-        &self,
-        connection: &crate::Connection,
-        declared: &crosstie_sdk::ReadEntity,
+        self: &Arc<Self>,
+        connection: &Arc<crate::Connection>,
+        declared: &'static crosstie_sdk::ReadEntity,
     ) -> Result<bool, StoreError> {
         if self.held_up(connection).await? != Hold::Free {
             return Ok(false);

@@ -179,7 +179,7 @@ impl Engine {
             Err(error) => return Err(error),
         }
         if cursor.watermark.is_none() {
-            self.note_growth(next.run.pages).await;
+            self.note_growth(run.pages..=next.run.pages);
         }
         (*cursor, *run) = (next.cursor, next.run);
         self.report_page(connection, run, (rows_read, goes_on));

@@ -142,7 +142,7 @@ impl Engine {
         sweep.rows_seen = sweep.rows_seen.saturating_add(page.rows_read);
         self.keep_rows((connection, Because::Run(run.id)), &page.rows, async |tx, applied| {
             still_held(tx, lease).await?;
-            count(&mut run, page.rows_read, applied);
+            count(&mut run, (1, page.rows_read), applied);
             tx.sweep_saw(sweep.id, &page.ids).await?;
             match &page.more {
                 More::At(place) => sweep.more = Some(place.clone()),

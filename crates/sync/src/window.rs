@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    ops::RangeInclusive,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -68,6 +69,15 @@ impl Drop for Working<'_> {
     }
 }
 
+/// A page as it was listed.
+pub(crate) struct ListedPage {
+    /// When the vendor was asked.
+    pub(crate) asked_at: Instant,
+    pub(crate) rows: Vec<MappedRow>,
+    pub(crate) rows_read: i32,
+    pub(crate) more: More,
+}
+
 /// A page, ready to be applied.
 pub(crate) struct WindowPage {
     pub(crate) rows: Vec<ReadRow>,
@@ -78,23 +88,34 @@ pub(crate) struct WindowPage {
 }
 
 impl Engine {
-    /// Reads one page of a window.
+    /// Reads one page of a window, and the records that its rows refer to.
     pub(crate) async fn window_page(
         &self,
         connection: &Connection,
         declared: &ReadEntity,
         ask: &Ask,
     ) -> Result<WindowPage, ApplyError> {
+        let ListedPage { asked_at, rows, rows_read, more } = self.listed_page(connection, declared, ask).await?;
+        let listed = rows.iter().filter(|row| !matches!(row, MappedRow::Gone { .. }));
+        let ids = listed.filter_map(|row| row.remote_id()).filter(|id| is_usable_id(id)).map(str::to_owned).collect();
+        let rows = with_references(&self.app, connection, (declared.entity, asked_at), rows).await?;
+        Ok(WindowPage { rows, ids, rows_read, more })
+    }
+
+    /// Reads one page of a window, and nothing else.
+    pub(crate) async fn listed_page(
+        &self,
+        connection: &Connection,
+        declared: &ReadEntity,
+        ask: &Ask,
+    ) -> Result<ListedPage, ApplyError> {
         self.unless_paused(connection).await?;
         self.give_way(connection).await;
         let reader = reader(connection, declared.entity).ok_or(Fault::Unsupported)?;
         let asked_at = self.app.store().now();
         let page = reader.read_page(&connection.net, ask).await?;
-        let listed = page.rows.iter().filter(|row| !matches!(row, MappedRow::Gone { .. }));
-        let ids = listed.filter_map(|row| row.remote_id()).filter(|id| is_usable_id(id)).map(str::to_owned).collect();
         let rows_read = i32::try_from(page.rows.len()).unwrap_or(i32::MAX);
-        let rows = with_references(&self.app, connection, (declared.entity, asked_at), page.rows).await?;
-        Ok(WindowPage { rows, ids, rows_read, more: page.more })
+        Ok(ListedPage { asked_at, rows: page.rows, rows_read, more: page.more })
     }
 
     /// Lets the incremental reading of a connection go first, for a while.
@@ -153,14 +174,18 @@ impl Engine {
         }
     }
 
-    /// Lets the database count anew while a first load fills it, after so many pages. What fails there harms nothing.
-    pub(crate) async fn note_growth(&self, pages: i32) {
-        if !has_grown(pages) {
+    /// Lets the database count anew while a first load fills it, which had come to so many pages and now to so many
+    /// more. Nobody waits for that, and what fails there harms nothing.
+    pub(crate) fn note_growth(&self, pages: RangeInclusive<i32>) {
+        if !pages.skip(1).any(has_grown) {
             return;
         }
-        if let Err(error) = self.app.store().count_anew().await {
-            warn!(%error, "the database does not count its tables; it may be slow until it does");
-        }
+        let store = self.app.store().clone();
+        tokio::spawn(async move {
+            if let Err(error) = store.count_anew().await {
+                warn!(%error, "the database does not count its tables; it may be slow until it does");
+            }
+        });
     }
 
     /// Writes down that a run begins, and ends those of its kind that a dead process left.
@@ -177,9 +202,9 @@ fn has_grown(pages: i32) -> bool {
     pages > 0 && pages.count_ones() == 1 && pages.trailing_zeros() % 2 == 1
 }
 
-/// Counts a page that was applied.
-pub(crate) fn count(run: &mut SyncRunRecord, rows_read: i32, applied: Applied) {
-    run.pages += 1;
+/// Counts pages that were applied, with so many rows.
+pub(crate) fn count(run: &mut SyncRunRecord, (pages, rows_read): (i32, i32), applied: Applied) {
+    run.pages += pages;
     run.rows_read += rows_read;
     run.rows_changed += applied.changed;
     run.rows_parked += applied.parked;

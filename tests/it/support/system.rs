@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crosstie_app::{App, AppError, Cause, Ingested, KnownVersion, Observation, Origin, Raw};
+use crosstie_app::{App, AppError, Cause, Ingested, KnownVersion, Observation, Origin};
 use crosstie_domain::{
     Instant,
     access::RowScope,
@@ -77,7 +77,7 @@ impl System {
                 known_version,
                 claim: &said.claim,
                 fields,
-                raw: Raw::Text(raw),
+                raw,
             })
             .collect();
         let (connection, arms) = (self.connection, self.arms.as_slice());

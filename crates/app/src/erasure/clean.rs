@@ -9,7 +9,7 @@ use super::{
     ERASED, Erased,
     job::{clean_field, is_erased},
 };
-use crate::ingest::{Observation, Raw};
+use crate::ingest::Observation;
 
 /// An observation without what was erased.
 pub(crate) struct Cleaned {
@@ -42,8 +42,7 @@ impl Cleaned {
                 field.value = said.clone();
             }
         }
-        let as_it_came = seen.raw.text();
-        let raw = erased.mask(&as_it_came);
+        let raw = erased.mask(seen.raw);
         let remote_version = seen.remote_version.and_then(|version| erased.mask(version));
         if !any && raw.is_none() && remote_version.is_none() {
             return None;
@@ -56,14 +55,14 @@ impl Cleaned {
             remote_version: remote_version.or_else(|| seen.remote_version.map(str::to_owned)),
             claim: serde_json::from_value(claim).ok()?,
             fields,
-            raw: raw.unwrap_or_else(|| as_it_came.into_owned()),
+            raw: raw.unwrap_or_else(|| seen.raw.to_owned()),
         })
     }
 
     /// The observation.
     pub(crate) fn seen<'a>(&'a self, seen: Observation<'a>) -> Observation<'a> {
         let remote_version = self.remote_version.as_deref();
-        Observation { remote_version, claim: &self.claim, fields: &self.fields, raw: Raw::Text(&self.raw), ..seen }
+        Observation { remote_version, claim: &self.claim, fields: &self.fields, raw: &self.raw, ..seen }
     }
 }
 

@@ -13,7 +13,7 @@ mod read;
 mod said;
 mod write;
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use crosstie_domain::{
     Instant,
@@ -29,8 +29,6 @@ use crosstie_store::{
     Tx,
     integration::{Identity, identity},
 };
-
-use serde_json::Value;
 
 use self::{
     fields::{Spoken, Values},
@@ -101,26 +99,7 @@ pub struct Observation<'a> {
     /// Where each value stood.
     pub fields: &'a BTreeMap<String, AssertedField>,
     /// The row as it came.
-    pub raw: Raw<'a>,
-}
-
-/// A row as it came.
-#[derive(Debug, Clone, Copy)]
-pub enum Raw<'a> {
-    /// As it was written down before.
-    Text(&'a str),
-    /// As it was read. It becomes a text when it is written down, and not before.
-    Json(&'a Value),
-}
-
-impl<'a> Raw<'a> {
-    /// The text that is written down.
-    pub fn text(self) -> Cow<'a, str> {
-        match self {
-            Self::Text(text) => Cow::Borrowed(text),
-            Self::Json(value) => Cow::Owned(value.to_string()),
-        }
-    }
+    pub raw: &'a str,
 }
 
 /// What came of an observation.
@@ -274,11 +253,11 @@ impl App {
         let Observed { mut subject, is_new, candidates } = observed;
         let record_id = subject.id();
         let assertion = self.assert(page, seen, &record_id);
-        let shown = subject.values();
+        let shown = (!is_new).then(|| subject.values());
         let spoken = Spoken {
             entity: seen.claim.entity(),
             record_id: &record_id,
-            shown: (!is_new).then_some(&shown),
+            shown: shown.as_ref(),
             speaker: Speaker { connection: page.origin.connection, remote_id: seen.remote_id.to_owned() },
             remote_version: seen.remote_version,
             at: moment(seen.remote_version).filter(|at| *at <= page.now).unwrap_or(page.now),
@@ -307,7 +286,7 @@ impl App {
         let origin = page.origin;
         let before = page.last_said(record_id, seen.remote_id);
         let said_before = before.as_ref().map(|assertion| &assertion.fields);
-        let claim = serde_json::to_value(seen.claim).unwrap_or_default();
+        let mut claim = serde_json::to_value(seen.claim).unwrap_or_default();
         let mut fields = seen.fields.clone();
         // A version is kept as it came, also where it says nothing new: it may say more to another mapping.
         let same_version =
@@ -315,8 +294,8 @@ impl App {
         let mut anything_new = !same_version || said_before.is_none_or(|before| before.len() != fields.len());
         for (name, field) in &mut fields {
             // What counts is what the claim says; history must be able to tell it again.
-            if let Some(value) = claim.get(name).filter(|value| !value.is_null()) {
-                field.value = value.clone();
+            if let Some(value) = claim.get_mut(name).filter(|value| !value.is_null()) {
+                field.value = value.take();
             }
             let old = said_before.and_then(|before| before.get(name));
             field.changed = old.is_none_or(|old| old.value != field.value);

@@ -24,7 +24,7 @@ use crosstie_store::{
 };
 
 use super::{
-    Origin, Raw, customer_of,
+    Origin, customer_of,
     fields::{Once, Ranks, Spoken, Values, first_voices, name_the_only_speaker},
     pipeline::Subject,
     push::Wanted,
@@ -71,7 +71,7 @@ pub(super) struct Known {
 /// What is to be written of a page. Of what has versions, that which was read is kept; 0 for what is new.
 #[derive(Default)]
 pub(super) struct Due<'a> {
-    pub(super) assertions: Vec<(Arc<Assertion>, Raw<'a>)>,
+    pub(super) assertions: Vec<(Arc<Assertion>, &'a str)>,
     pub(super) subjects: BTreeMap<String, i32>,
     pub(super) invoices: BTreeMap<InvoiceId, i32>,
     pub(super) lines: BTreeMap<InvoiceId, Vec<InvoiceLineRecord>>,
@@ -258,7 +258,7 @@ impl<'a> Page<'a> {
         self.known.said.entry(assertion.record_id.clone()).or_default().insert(speaker, assertion);
     }
 
-    pub(super) fn append_assertion(&mut self, assertion: Arc<Assertion>, raw: Raw<'a>) {
+    pub(super) fn append_assertion(&mut self, assertion: Arc<Assertion>, raw: &'a str) {
         self.due.assertions.push((Arc::clone(&assertion), raw));
         self.remember_said(assertion);
     }

@@ -129,9 +129,12 @@ impl<'a> Page<'a> {
             _ => None,
         });
         let new: Vec<_> = new.collect();
-        // Two systems that bring the same new customer at the same moment come one after the other.
-        let texts = new.iter().flat_map(|(_, keys)| [&keys.domain, &keys.name, &keys.email].into_iter().flatten());
-        self.tx.lock_records(&texts.map(|key| format!("match:{key}")).collect::<Vec<_>>()).await?;
+        if new.is_empty() {
+            return Ok(());
+        }
+        // Who brings new customers comes one after the other: of one that two systems bring at the same moment, neither
+        // would see the other's. One lock for all: a page would hold a thousand, of which the database has few.
+        self.tx.lock_records(&["new customers".to_owned()]).await?;
         let wanted: BTreeSet<MatchKey> = new.iter().flat_map(|(_, keys)| MatchKey::wanted(keys)).collect();
         let wanted: Vec<MatchKey> = wanted.into_iter().collect();
         for (key, account) in accounts_alike(self.tx, &wanted).await? {

@@ -15,17 +15,23 @@ impl Page<'_> {
     /// # Errors
     /// As the database, and nothing of the transaction may be kept.
     pub(super) async fn write(self) -> Result<(), AppError> {
-        let Self { tx, origin, known, due, .. } = self;
         // Who counts the invoices of an order comes before who changes them.
         let mut orders: Vec<ServiceOrderId> =
-            due.follows.iter().filter_map(|invoice| invoice.service_order_id).collect();
+            self.due.follows.iter().filter_map(|invoice| invoice.service_order_id).collect();
         orders.sort_unstable();
         orders.dedup();
-        tx.lock_service_orders(&orders).await?;
+        self.tx.lock_service_orders(&orders).await?;
+        // What was said is sealed while the database writes the records.
+        tokio::try_join!(self.write_said(), self.write_records()).map(|_| ())
+    }
 
-        let said: Vec<_> = due.assertions.iter().map(|(assertion, raw)| (assertion, raw.text())).collect();
-        let said: Vec<_> = said.iter().map(|(assertion, raw)| (&***assertion, raw.as_ref())).collect();
-        tx.append_assertions(&said).await?;
+    async fn write_said(&self) -> Result<(), AppError> {
+        let said = self.due.assertions.iter().map(|(assertion, raw)| (&**assertion, *raw));
+        Ok(self.tx.append_assertions(said).await?)
+    }
+
+    async fn write_records(&self) -> Result<(), AppError> {
+        let Self { tx, origin, known, due, .. } = self;
         let (mut accounts, mut opportunities) = (Vec::new(), Vec::new());
         for (id, before) in &due.subjects {
             match known.subjects.get(id) {
@@ -42,7 +48,7 @@ impl Page<'_> {
         });
         tx.save_invoices(&invoices.collect::<Vec<_>>()).await?;
         let of: Vec<InvoiceId> = due.lines.keys().copied().collect();
-        let lines: Vec<_> = due.lines.into_values().flatten().collect();
+        let lines: Vec<_> = due.lines.values().flatten().cloned().collect();
         tx.replace_lines_of(&of, &lines).await?;
         let fields = due.fields.iter().filter_map(|(record, entity)| {
             let fields = known.fields.get(record)?;

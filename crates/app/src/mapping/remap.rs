@@ -21,7 +21,7 @@ use crate::{
     App, AppError, Decision,
     connections::check_reason,
     idempotency::{Request, decided},
-    ingest::{Cause, Ingested, KnownVersion, Observation, Origin, Raw},
+    ingest::{Cause, Ingested, KnownVersion, Observation, Origin},
 };
 
 /// What is to be mapped anew.
@@ -196,7 +196,7 @@ impl App {
                     known_version: KnownVersion::TakenAgain,
                     claim,
                     fields,
-                    raw: Raw::Text(raw),
+                    raw,
                 });
             }
         }

@@ -4,7 +4,7 @@
 //! The hash is made of one leaf for each field, and each leaf of the value and a salt of its own. Who erases a value
 //! leaves its leaf and destroys its salt: the whole still verifies, and no guess of the value can be tested by the leaf.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -61,37 +61,37 @@ impl Seal {
             hash.update([0]);
         }
         for (name, text) in parts(said, raw) {
-            hash.update(&name);
+            hash.update(name);
             hash.update([0]);
-            hash.update(self.leaf(&name, &text));
+            hash.update(self.leaf(name, &text));
             hash.update([0]);
         }
-        hex::encode(hash.finalize())
+        hex(&hash.finalize())
     }
 
     /// The seal once other values stand in the place of some. The salts of those are gone for good.
     #[must_use]
     pub fn erase(&self, (said, raw): (&Assertion, &str), (now_said, now_raw): (&Assertion, &str)) -> Self {
         let mut next = Self { salt: None, ..self.clone() };
-        let now: BTreeMap<String, String> = parts(now_said, now_raw).into_iter().collect();
+        let now: BTreeMap<&str, Cow<'_, str>> = parts(now_said, now_raw).into_iter().collect();
         for (name, text) in parts(said, raw) {
-            if next.erased.contains_key(&name) {
+            if next.erased.contains_key(name) {
                 continue;
             }
-            if now.get(&name) == Some(&text) {
-                if let Some(salt) = self.salt_of(&name) {
-                    next.salts.insert(name, salt);
+            if now.get(name) == Some(&text) {
+                if let Some(salt) = self.salt_of(name) {
+                    next.salts.insert(name.to_owned(), salt);
                 }
             } else {
-                next.erased.insert(name.clone(), self.leaf(&name, &text));
-                next.salts.remove(&name);
+                next.erased.insert(name.to_owned(), self.leaf(name, &text));
+                next.salts.remove(name);
             }
         }
         next
     }
 
     fn salt_of(&self, name: &str) -> Option<String> {
-        let made = self.salt.as_ref().map(|salt| hex::encode(&Sha256::digest(format!("salt {salt} {name}"))[..16]));
+        let made = self.salt.as_ref().map(|salt| hex(&digest(["salt ", salt, " ", name])[..16]));
         made.or_else(|| self.salts.get(name).cloned())
     }
 
@@ -99,17 +99,29 @@ impl Seal {
         if let Some(leaf) = self.erased.get(name) {
             return leaf.clone();
         }
-        hex::encode(Sha256::digest(format!("leaf {} {text}", self.salt_of(name).unwrap_or_default())))
+        hex(&digest(["leaf ", &self.salt_of(name).unwrap_or_default(), " ", text]))
     }
 }
 
+fn digest(texts: [&str; 4]) -> [u8; 32] {
+    let hash = texts.into_iter().fold(Sha256::new(), |hash, text| hash.chain_update(text));
+    hash.finalize().into()
+}
+
+/// In hexadecimal digits. Written into their place at once: there are a dozen for each assertion.
+fn hex(bytes: &[u8]) -> String {
+    let mut digits = vec![0; bytes.len() * 2];
+    hex::encode_to_slice(bytes, &mut digits).expect("two digits for each byte");
+    String::from_utf8(digits).expect("digits are text")
+}
+
 /// All that was said, by name, in the order of names.
-fn parts(said: &Assertion, raw: &str) -> Vec<(String, String)> {
+fn parts<'a>(said: &'a Assertion, raw: &'a str) -> Vec<(&'a str, Cow<'a, str>)> {
     let field = |field: &AssertedField| serde_json::to_string(field).unwrap_or_default();
-    let mut parts: Vec<_> = said.fields.iter().map(|(name, said)| (name.clone(), field(said))).collect();
-    parts.push((RAW.to_owned(), raw.to_owned()));
-    parts.push((REMOTE_ID.to_owned(), said.remote_id.clone()));
-    parts.push((REMOTE_VERSION.to_owned(), said.remote_version.clone().unwrap_or_default()));
+    let mut parts: Vec<_> = said.fields.iter().map(|(name, said)| (name.as_str(), field(said).into())).collect();
+    parts.push((RAW, raw.into()));
+    parts.push((REMOTE_ID, said.remote_id.as_str().into()));
+    parts.push((REMOTE_VERSION, said.remote_version.as_deref().unwrap_or_default().into()));
     parts.sort();
     parts
 }

@@ -12,7 +12,7 @@ use sea_orm::FromQueryResult;
 use serde_json::{Value as Json, json};
 
 use crate::{
-    Expression, Listed, PageRequest, PageResult, Reads, StoreError, Tx, codec, db::marks, page, pipeline::texts,
+    Expression, Listed, PageRequest, PageResult, Reads, StoreError, Tx, codec, page, pipeline::texts, texts::Texts,
 };
 
 /// What claims are filtered and ordered by.
@@ -133,21 +133,20 @@ pub async fn gone_among(
     entity: Entity,
     remote_ids: &[&str],
 ) -> Result<HashMap<String, Instant>, StoreError> {
-    let mut gone = HashMap::new();
     // The index holds those alone that are gone, of which there are few.
-    for chunk in remote_ids.chunks(10_000) {
-        let sql = format!(
+    let sql = |ids: Texts| {
+        format!(
             "SELECT remote_id, deleted_at FROM identities WHERE connection_id = $1 AND entity = $2 \
-             AND deleted_at IS NOT NULL AND remote_id IN ({})",
-            marks(3, chunk.len())
-        );
-        let mut values = vec![connection.to_string().into(), entity.as_str().into()];
-        values.extend(chunk.iter().map(|id| (*id).into()));
-        let rows: Vec<GoneRow> = db.connection().all(&sql, values).await?;
-        for row in rows {
-            if let Some(at) = codec::instant_opt("identities.deleted_at", row.deleted_at)? {
-                gone.insert(row.remote_id, at);
-            }
+             AND deleted_at IS NOT NULL AND {}",
+            ids.among("remote_id")
+        )
+    };
+    let first = [connection.to_string().into(), entity.as_str().into()];
+    let rows: Vec<GoneRow> = db.connection().all_among(&first, remote_ids, sql).await?;
+    let mut gone = HashMap::new();
+    for row in rows {
+        if let Some(at) = codec::instant_opt("identities.deleted_at", row.deleted_at)? {
+            gone.insert(row.remote_id, at);
         }
     }
     Ok(gone)

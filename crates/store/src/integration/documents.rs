@@ -11,7 +11,7 @@ use crosstie_domain::{
 use sea_orm::FromQueryResult;
 use serde_json::{Value as Json, json};
 
-use crate::{Expression, Listed, PageRequest, PageResult, Reads, StoreError, Tx, codec, page};
+use crate::{Expression, Listed, PageRequest, PageResult, Reads, StoreError, Tx, codec, page, texts::Texts};
 
 #[derive(FromQueryResult)]
 struct DocumentRow {
@@ -50,8 +50,9 @@ pub async fn remote_documents(
     (connection, entity): (ConnectionId, Entity),
     remote_ids: &[&str],
 ) -> Result<Vec<RemoteDocument>, StoreError> {
-    let sql = |marks: &str| {
-        format!("SELECT * FROM remote_documents WHERE connection_id = $1 AND entity = $2 AND remote_id IN ({marks})")
+    let sql = |ids: Texts| {
+        let among = ids.among("remote_id");
+        format!("SELECT * FROM remote_documents WHERE connection_id = $1 AND entity = $2 AND {among}")
     };
     let first = [connection.to_string().into(), entity.as_str().into()];
     let rows: Vec<DocumentRow> = db.connection().all_among(&first, remote_ids, sql).await?;

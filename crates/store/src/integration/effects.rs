@@ -9,7 +9,7 @@ use crosstie_domain::{
 };
 use sea_orm::FromQueryResult;
 
-use crate::{Reads, Store, StoreError, Tx, codec};
+use crate::{Reads, Store, StoreError, Tx, codec, texts::Texts};
 
 /// An effect that a worker has taken.
 #[derive(Debug, Clone)]
@@ -96,7 +96,7 @@ struct StandingRow {
 /// # Errors
 /// As the database.
 pub async fn effects_by_keys(db: &impl Reads, keys: &[EffectKey]) -> Result<HashMap<String, EffectStatus>, StoreError> {
-    let sql = |marks: &str| format!("SELECT effect_key, status FROM effects WHERE effect_key IN ({marks})");
+    let sql = |keys: Texts| format!("SELECT effect_key, status FROM effects WHERE {}", keys.among("effect_key"));
     let keys: Vec<&str> = keys.iter().map(EffectKey::as_str).collect();
     let rows: Vec<StandingRow> = db.connection().all_among(&[], &keys, sql).await?;
     rows.into_iter().map(|row| Ok((row.effect_key, codec::word("effects.status", row.status)?))).collect()

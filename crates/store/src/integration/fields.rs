@@ -11,7 +11,9 @@ use crosstie_domain::{
 use sea_orm::FromQueryResult;
 use serde_json::{Value as Json, json};
 
-use crate::{Expression, Listed, PageRequest, PageResult, Reads, StoreError, Tx, codec, page, pipeline::texts};
+use crate::{
+    Expression, Listed, PageRequest, PageResult, Reads, StoreError, Tx, codec, page, pipeline::texts, texts::Texts,
+};
 
 /// The shared fields of one record, by their names.
 pub type Fields = BTreeMap<String, FieldState>;
@@ -32,7 +34,8 @@ pub async fn fields_of(
     _found_under: &RowScope,
     records: &[String],
 ) -> Result<Vec<(String, Fields)>, StoreError> {
-    let sql = |marks: &str| format!("SELECT record_id, fields FROM record_fields WHERE record_id IN ({marks})");
+    let sql =
+        |records: Texts| format!("SELECT record_id, fields FROM record_fields WHERE {}", records.among("record_id"));
     let rows: Vec<FieldsRow> = db.connection().all_among(&[], records, sql).await?;
     rows.into_iter().map(|row| Ok((row.record_id, codec::json("record_fields.fields", &row.fields)?))).collect()
 }

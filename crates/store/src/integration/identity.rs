@@ -1,5 +1,7 @@
 //! The identity map: which record of the hub a record of another system is. One remote id has at most one.
 
+use std::collections::BTreeSet;
+
 use crosstie_domain::{
     Instant,
     access::RowScope,
@@ -8,7 +10,7 @@ use crosstie_domain::{
 };
 use sea_orm::FromQueryResult;
 
-use crate::{Reads, StoreError, Tx, codec};
+use crate::{Reads, StoreError, Tx, codec, texts::Texts};
 
 /// A link between a record of the hub and a record of another system.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,8 +82,9 @@ pub async fn identities_at(
     (connection, entity): (ConnectionId, Entity),
     remote_ids: &[&str],
 ) -> Result<Vec<Identity>, StoreError> {
-    let sql = |marks: &str| {
-        format!("SELECT * FROM identities WHERE connection_id = $1 AND entity = $2 AND remote_id IN ({marks})")
+    let sql = |ids: Texts| {
+        let among = ids.among("remote_id");
+        format!("SELECT * FROM identities WHERE connection_id = $1 AND entity = $2 AND {among}")
     };
     let first = [connection.to_string().into(), entity.as_str().into()];
     let rows: Vec<IdentityRow> = db.connection().all_among(&first, remote_ids, sql).await?;
@@ -98,8 +101,9 @@ pub async fn identities_of(
     _found_under: &RowScope,
     records: &[String],
 ) -> Result<Vec<Identity>, StoreError> {
-    let sql = |marks: &str| {
-        format!("SELECT * FROM identities WHERE record_id IN ({marks}) ORDER BY connection_id, remote_id")
+    let sql = |records: Texts| {
+        let among = records.among("record_id");
+        format!("SELECT * FROM identities WHERE {among} ORDER BY connection_id, remote_id")
     };
     let rows: Vec<IdentityRow> = db.connection().all_among(&[], records, sql).await?;
     rows.into_iter().map(Identity::try_from).collect()
@@ -123,11 +127,18 @@ impl Tx {
     /// The same for several remote records of a connection. Who needs more than one takes all of them at once, before
     /// records: two who bring the same ones never wait for each other.
     ///
+    /// Records are held by the dozen: a page would hold more locks than the database has for a few of such. Who waits
+    /// for another record of the same dozen waits for one commit.
+    ///
     /// # Errors
     /// [`StoreError::Unavailable`] when somebody else holds one for more than 5 seconds.
     pub async fn lock_identities(&self, connection: ConnectionId, remote: &[(Entity, &str)]) -> Result<(), StoreError> {
-        let key = |(entity, remote_id): &(Entity, &str)| format!("{connection}:{}:{remote_id}", entity.as_str());
-        self.connection().hold(&remote.iter().map(key).collect::<Vec<_>>(), 0).await
+        let key = |(entity, remote_id): &(Entity, &str)| {
+            let dozen = remote_id.bytes().fold(0_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte));
+            format!("{connection}:{}:{dozen}", entity.as_str())
+        };
+        let keys: BTreeSet<String> = remote.iter().map(key).collect();
+        self.connection().hold(&keys.into_iter().collect::<Vec<_>>(), 0).await
     }
 
     /// Links a remote record to a record of the hub, or notes that it was seen again.

@@ -6,8 +6,9 @@ use crosstie_domain::{
     integration::{Assertion, Entity, Seal},
 };
 use sea_orm::FromQueryResult;
+use tokio::task::yield_now;
 
-use crate::{Reads, StoreError, Tx, codec, db::marks};
+use crate::{Reads, StoreError, Tx, codec, db::marks, texts::Texts};
 
 #[derive(FromQueryResult)]
 struct AssertionRow {
@@ -57,11 +58,12 @@ pub async fn assertions_of(
     _found_under: &RowScope,
     records: &[String],
 ) -> Result<Vec<Assertion>, StoreError> {
-    let sql = |marks: &str| {
+    let sql = |records: Texts| {
         format!(
             "SELECT * FROM (SELECT assertions.*, ROW_NUMBER() OVER (PARTITION BY record_id, connection_id, remote_id \
-             ORDER BY observed_at DESC, id DESC) AS place FROM assertions WHERE record_id IN ({marks})) AS numbered \
-             WHERE place = 1 ORDER BY observed_at DESC, id DESC"
+             ORDER BY observed_at DESC, id DESC) AS place FROM assertions WHERE {}) AS numbered \
+             WHERE place = 1 ORDER BY observed_at DESC, id DESC",
+            records.among("record_id")
         )
     };
     let rows: Vec<AssertionRow> = db.connection().all_among(&[], records, sql).await?;
@@ -117,35 +119,23 @@ pub async fn latest_assertions(
     connection: ConnectionId,
     pairs: &[(String, &str)],
 ) -> Result<Vec<Assertion>, StoreError> {
-    let mut found = Vec::new();
-    for chunk in pairs.chunks(8_192) {
-        let mut values = vec![connection.to_string().into()];
-        let mut rows = Vec::new();
-        let mut row = |record: &str, remote_id: &str| {
-            values.extend([record.into(), remote_id.into()]);
-            rows.push(format!("(${}, ${})", values.len() - 1, values.len()));
-        };
-        for (record, remote_id) in chunk {
-            row(record, remote_id);
-        }
-        // As in other queries about many: few different lengths. Nothing is known under no name.
-        for _ in chunk.len()..chunk.len().next_power_of_two() {
-            row("", "");
-        }
-        let sql = format!(
-            "WITH said (record_id, remote_id) AS (VALUES {}) SELECT a.* FROM said JOIN assertions a \
-             ON a.record_id = said.record_id AND a.id = (SELECT b.id FROM assertions b \
-             WHERE b.record_id = said.record_id AND b.connection_id = $1 AND b.remote_id = said.remote_id \
-             ORDER BY b.observed_at DESC, b.id DESC LIMIT 1)",
-            rows.join(", ")
-        );
-        let rows: Vec<AssertionRow> = db.connection().all(&sql, values).await?;
-        for row in rows {
-            found.push(row.try_into()?);
-        }
+    if pairs.is_empty() {
+        return Ok(Vec::new());
     }
-    Ok(found)
+    let (said, mut values) = Texts::pairs(db.connection().backend(), 2, pairs);
+    values.insert(0, connection.to_string().into());
+    let sql = format!(
+        "WITH said (record_id, remote_id) AS ({said}) SELECT a.* FROM said JOIN assertions a \
+         ON a.record_id = said.record_id AND a.id = (SELECT b.id FROM assertions b \
+         WHERE b.record_id = said.record_id AND b.connection_id = $1 AND b.remote_id = said.remote_id \
+         ORDER BY b.observed_at DESC, b.id DESC LIMIT 1)"
+    );
+    let rows: Vec<AssertionRow> = db.connection().all(&sql, values).await?;
+    rows.into_iter().map(Assertion::try_from).collect()
 }
+
+/// Assertions that are sealed before others have a turn.
+const SEALED_AT_ONCE: usize = 8;
 
 /// An assertion with what it is verified by.
 #[derive(Debug, Clone, PartialEq)]
@@ -245,16 +235,23 @@ impl Tx {
     /// # Errors
     /// As the database.
     pub async fn append_assertion(&self, assertion: &Assertion, raw: &str) -> Result<(), StoreError> {
-        self.append_assertions(&[(assertion, raw)]).await
+        self.append_assertions([(assertion, raw)].into_iter()).await
     }
 
-    /// The same for several assertions, each under a seal of its own.
+    /// The same for several assertions, each under a seal of its own. Whoever else works in this transaction goes on
+    /// while they are sealed.
     ///
     /// # Errors
     /// As the database.
-    pub async fn append_assertions(&self, said: &[(&Assertion, &str)]) -> Result<(), StoreError> {
-        let (mut assertions, mut evidence) = (Vec::with_capacity(said.len()), Vec::with_capacity(said.len()));
+    pub async fn append_assertions<'a>(
+        &self,
+        said: impl Iterator<Item = (&'a Assertion, &'a str)>,
+    ) -> Result<(), StoreError> {
+        let (mut assertions, mut evidence) = (Vec::new(), Vec::new());
         for (assertion, raw) in said {
+            if !assertions.is_empty() && assertions.len() % SEALED_AT_ONCE == 0 {
+                yield_now().await;
+            }
             let raw = raw.replace('\0', "\u{fffd}");
             let salt = [(); 2].map(|()| self.new_id::<kind::Assertion>().uuid().simple().to_string()).concat();
             let seal = Seal::new(salt);

@@ -12,7 +12,7 @@ use crosstie_domain::{
 };
 use sea_orm::FromQueryResult;
 
-use crate::{Listed, Reads, StoreError, Tx, codec, db::marks, pipeline::AccountRow};
+use crate::{Listed, Reads, StoreError, Tx, codec, db::marks, pipeline::AccountRow, texts::Texts};
 
 /// Accounts with something in common that are looked at, at most, for each kind of key.
 const LOOKED_AT: i64 = 20;
@@ -49,6 +49,7 @@ impl MatchKey {
 
 #[derive(FromQueryResult)]
 struct AlikeRow {
+    kind: i32,
     looked_for: String,
 }
 
@@ -82,32 +83,34 @@ pub async fn accounts_alike(tx: &Tx, keys: &[MatchKey]) -> Result<Vec<(MatchKey,
         (domains, MatchKey::Domain, "b.domain IS NOT NULL AND lower(substr(b.domain, 1, 200))"),
         (emails, MatchKey::Email, "b.billing_email IS NOT NULL AND lower(substr(b.billing_email, 1, 200))"),
     ];
-    let mut found = Vec::new();
-    for (texts, key, column) in by {
+    let db = tx.connection();
+    let (mut lists, mut found, mut values) = (Vec::new(), Vec::new(), Vec::new());
+    for (kind, (texts, _, column)) in by.iter().enumerate().filter(|(_, (texts, ..))| !texts.is_empty()) {
+        values.push(Texts::value(db.backend(), texts));
+        lists.push(format!("keys{kind} (looked_for) AS ({})", Texts::at(db.backend(), values.len()).rows()));
         let first = |what: &str| {
             format!(
-                "SELECT {what} FROM accounts b WHERE b.merged_into IS NULL AND {column} = keys.looked_for \
+                "SELECT {what} FROM accounts b WHERE b.merged_into IS NULL AND {column} = keys{kind}.looked_for \
                  LIMIT {LOOKED_AT}"
             )
         };
-        let sql = |marks: &str| {
-            let values: Vec<String> = marks.split(", ").map(|mark| format!("({mark})")).collect();
-            let joined = match tx.connection().is_postgres() {
-                true => format!("JOIN LATERAL ({}) AS a ON TRUE", first("b.*")),
-                false => format!("JOIN accounts a ON a.id IN ({})", first("b.id")),
-            };
-            let values = values.join(", ");
-            format!(
-                "WITH all_keys (looked_for) AS (VALUES {values}), keys AS (SELECT DISTINCT looked_for FROM all_keys) \
-                 SELECT keys.looked_for, a.* FROM keys {joined}"
-            )
+        let joined = match db.is_postgres() {
+            true => format!("JOIN LATERAL ({}) AS a ON TRUE", first("b.*")),
+            // Each key is looked for among the accounts, never each account among the keys.
+            false => format!("CROSS JOIN accounts a ON a.id IN ({})", first("b.id")),
         };
-        let rows: Vec<Alike> = tx.connection().all_among(&[], &texts, sql).await?;
-        for Alike(AlikeRow { looked_for }, account) in rows {
-            found.push((key(looked_for), AccountRecord::record(account)?));
-        }
+        found.push(format!("SELECT {kind} AS kind, keys{kind}.looked_for, a.* FROM keys{kind} {joined}"));
     }
-    Ok(found)
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = format!("WITH {} {}", lists.join(", "), found.join(" UNION ALL "));
+    let rows: Vec<Alike> = db.all(&sql, values).await?;
+    let read = |Alike(AlikeRow { kind, looked_for }, account)| {
+        let (_, key, _) = &by[usize::try_from(kind).unwrap_or_default()];
+        Ok((key(looked_for), AccountRecord::record(account)?))
+    };
+    rows.into_iter().map(read).collect()
 }
 
 #[derive(FromQueryResult)]

@@ -3,7 +3,7 @@
 use crosstie_domain::{Instant, integration::Entity};
 use sea_orm::FromQueryResult;
 
-use crate::{Reads, Store, StoreError, codec, integration::Lease};
+use crate::{Reads, Store, StoreError, codec, integration::Lease, texts::Texts};
 
 /// A change with its place in the one order that all subscribers see.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,10 +108,9 @@ impl Store {
             placed.push(vec![("position", position.into()), ("outbox_id", row.outbox_id.clone().into())]);
         }
         db.insert("outbox_positions", placed, "").await?;
-        for chunk in rows.chunks(500) {
-            let sql = format!("DELETE FROM outbox_unplaced WHERE outbox_id IN ({})", crate::db::marks(1, chunk.len()));
-            db.run(&sql, chunk.iter().map(|row| row.outbox_id.clone().into()).collect()).await?;
-        }
+        let ids: Vec<&str> = rows.iter().map(|row| row.outbox_id.as_str()).collect();
+        let sql = |ids: Texts| format!("DELETE FROM outbox_unplaced WHERE {}", ids.among("outbox_id"));
+        db.run_among(&[], &ids, sql).await?;
         tx.commit().await?;
         Ok(rows.len())
     }

@@ -13,6 +13,7 @@ use serde_json::{Value as Json, json};
 
 use crate::{
     Expression, Listed, PageRequest, PageResult, Reads, StoreError, Tx, codec, db::Columns, page, pipeline::texts,
+    texts::Texts,
 };
 
 /// What parked rows are filtered and ordered by.
@@ -231,8 +232,9 @@ impl Tx {
         (connection, entity): (ConnectionId, Entity),
         remote_ids: &[&str],
     ) -> Result<u64, StoreError> {
-        let sql = |marks: &str| {
-            format!("DELETE FROM parked_rows WHERE connection_id = $1 AND entity = $2 AND remote_id IN ({marks})")
+        let sql = |ids: Texts| {
+            let among = ids.among("remote_id");
+            format!("DELETE FROM parked_rows WHERE connection_id = $1 AND entity = $2 AND {among}")
         };
         let first = [connection.to_string().into(), entity.as_str().into()];
         self.connection().run_among(&first, remote_ids, sql).await
