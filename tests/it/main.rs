@@ -21,6 +21,7 @@ mod erasure;
 mod errors;
 mod exchanges;
 mod explain;
+mod fakes;
 mod freshness;
 mod holds;
 mod identity;

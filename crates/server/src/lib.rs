@@ -5,6 +5,7 @@ pub mod config;
 mod credentials;
 mod database;
 mod demo;
+mod fakes;
 pub mod hub;
 pub mod routes;
 pub mod telemetry;

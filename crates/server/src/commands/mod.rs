@@ -8,6 +8,7 @@ mod differences;
 mod doctor;
 mod erasure;
 mod explain;
+mod fake;
 mod inbox;
 mod mapping;
 mod outbox;
@@ -46,6 +47,8 @@ pub struct Cli {
 enum Command {
     /// Run a small services organization with built-in stand-ins of HubSpot and Stripe
     Demo(DemoArgs),
+    /// Run the stand-in of one vendor, with faults on demand
+    Fake(fake::FakeArgs),
     /// Run the hub
     Serve(ConfigArgs),
     /// Bring the database up to date
@@ -144,6 +147,10 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Demo(args) => {
             telemetry::start_logs("warn");
             demo::run(&args.listen, &args.data, args.check).await
+        }
+        Command::Fake(args) => {
+            telemetry::start_logs("warn");
+            fake::run(args).await
         }
         Command::Serve(args) => serve::serve(&args).await,
         Command::Migrate(args) => serve::migrate(&args).await,

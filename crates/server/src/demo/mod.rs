@@ -2,7 +2,6 @@
 //! that is there came through the connectors and the API.
 
 mod client;
-mod fakes;
 mod fill;
 mod folder;
 mod journey;
@@ -14,15 +13,16 @@ use std::{
 };
 
 use crosstie_app::{access::NewToken, secrets::Keyring};
-use crosstie_connectors::fakes::{HubspotFake, StripeFake};
+use crosstie_connectors::fakes::fake;
 use crosstie_domain::access::Role;
 use crosstie_sdk::Secret;
 
-use self::{client::Client, fakes::HostedFake, folder::DataFolder};
+use self::{client::Client, folder::DataFolder};
 use crate::{
     commands::{CommandError, serve::StopSignal},
     config::{Config, ConnectionConfig, Database, DriftConfig, SecretsConfig, WebhooksConfig},
     database::{migrate, sqlite_url},
+    fakes::HostedFake,
     hub::{Hub, StartError, listen},
 };
 
@@ -77,11 +77,8 @@ async fn start(address: &str, folder: &DataFolder) -> Result<Demo, CommandError>
     })?;
     let listener = listen("--listen", address).await?;
     let public_url = format!("http://{}", listener.local_addr()?);
-    let hooks = |name: &str| Some(format!("{public_url}/webhooks/{name}"));
-    let hubspot = HubspotFake::new(hooks("hubspot"), Secret::new(HUBSPOT_SECRET), 62_515);
-    let stripe = StripeFake::new(hooks("stripe"), Secret::new(STRIPE_SECRET), 1);
-    let hubspot = HostedFake::start("hubspot", Box::new(hubspot), folder).await?;
-    let stripe = HostedFake::start("stripe", Box::new(stripe), folder).await?;
+    let hubspot = host("hubspot", (&public_url, HUBSPOT_SECRET), folder).await?;
+    let stripe = host("stripe", (&public_url, STRIPE_SECRET), folder).await?;
     let config = Config {
         listen: address.to_owned(),
         public_url: Some(public_url),
@@ -101,6 +98,15 @@ async fn start(address: &str, folder: &DataFolder) -> Result<Demo, CommandError>
     let hub = Hub::start_on(config, listener).await?;
     let token = token(&hub, folder).await?;
     Ok(Demo { hub, hubspot, stripe, token })
+}
+
+/// Hosts the stand-in of a vendor that tells the hub of what happens.
+async fn host(vendor: &str, (hub, secret): (&str, &str), folder: &DataFolder) -> Result<HostedFake, CommandError> {
+    let webhooks = format!("{hub}/webhooks/{vendor}");
+    let fake = fake(vendor, Some(webhooks), Secret::new(secret)).ok_or("the vendor has no stand-in")?;
+    let listener = listen("--listen", "127.0.0.1:0").await?;
+    let log = folder.path.join(format!("{vendor}-requests.jsonl"));
+    Ok(HostedFake::start(listener, fake, Some(&log)).map_err(|error| folder.unusable(error))?)
 }
 
 fn connection(name: &str, fake: &HostedFake, secret: &str) -> ConnectionConfig {
