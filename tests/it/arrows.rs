@@ -9,6 +9,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("crosstie-domain", &[]),
     ("crosstie-store", &["crosstie-domain"]),
     ("crosstie-sdk", &["crosstie-domain"]),
+    ("crosstie-kit", &["crosstie-sdk"]),
     ("crosstie-app", &["crosstie-domain", "crosstie-store"]),
     ("crosstie-sync", &["crosstie-app", "crosstie-domain", "crosstie-sdk", "crosstie-store"]),
     ("crosstie-graphql", &["crosstie-app", "crosstie-domain", "crosstie-store"]),

@@ -258,7 +258,7 @@ impl TrytonFake {
     fn delete(&mut self, model: &str, id: i64) -> HttpResponse {
         match self.record(model, id) {
             None => HttpResponse::empty(404),
-            Some(record) if record.get("state").is_some_and(|state| state != "draft") => {
+            Some(record) if record.get("state").is_some_and(|state| state != "draft" && state != "cancelled") => {
                 refusal("To delete it you must cancel it.")
             }
             Some(_) => {

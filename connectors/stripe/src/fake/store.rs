@@ -63,6 +63,7 @@ impl Store {
             }
             (Method::Get, ["v1", "invoices", id]) => show(&self.invoices, "invoice", id),
             (Method::Post, ["v1", "invoices"]) => self.draft_invoice(asked),
+            (Method::Delete, ["v1", "invoices", id]) => self.delete_invoice(asked, id),
             (Method::Post, ["v1", "invoices", id, "finalize"]) => self.finalize(asked, id),
             (Method::Post, ["v1", "invoices", id, "pay"]) => self.pay(asked, id),
             (Method::Post, ["v1", "invoices", id, "void"]) => self.void(asked, id),
@@ -129,6 +130,19 @@ impl Store {
         let after = customer.clone();
         self.emit("customer.deleted", &before, asked.now);
         found(&after)
+    }
+
+    /// Drafts alone can be deleted, and nothing is left of them.
+    fn delete_invoice(&mut self, asked: &Asked, id: &str) -> HttpResponse {
+        let Some(place) = self.invoices.iter().position(|invoice| invoice["id"] == id) else {
+            return missing("invoice", id);
+        };
+        if self.invoices[place]["status"] != "draft" {
+            return invalid("invoice", "What is not a draft any more cannot be deleted.");
+        }
+        let before = self.invoices.remove(place);
+        self.emit("invoice.deleted", &before, asked.now);
+        found(&json!({ "id": id, "object": "invoice", "deleted": true }))
     }
 
     /// Understands the one question `metadata['name']:'value'`.
