@@ -1,7 +1,9 @@
 //! What every connector is held to.
 
+use std::collections::BTreeMap;
+
 use crosstie_hubspot::{Hubspot, HubspotFake};
-use crosstie_kit::{Kind, Subject, WEBHOOK_SECRET, check};
+use crosstie_kit::{Effect, Kind, Subject, WEBHOOK_SECRET, check, requests};
 use crosstie_sdk::{
     Credentials, FakeVendor, HttpRequest, Method, Secret,
     domain::{Instant, integration::Entity},
@@ -28,6 +30,18 @@ fn set(fake: &mut HubspotFake, record: &str, properties: Value, now: Instant) {
 
 fn delete(fake: &mut HubspotFake, record: &str, now: Instant) {
     ask(fake, (Method::Delete, record), &Value::Null, now);
+}
+
+/// How many records have this value.
+fn named(fake: &mut HubspotFake, kind: &str, (property, value): (&str, &str), now: Instant) -> usize {
+    let query = json!({ "limit": 100, "properties": [property] });
+    let found = ask(fake, (Method::Post, &format!("{kind}/search")), &query, now);
+    let rows = found["results"].as_array().expect("rows");
+    rows.iter().filter(|row| row["properties"][property] == value).count()
+}
+
+fn name(text: &str) -> BTreeMap<String, Value> {
+    BTreeMap::from([("name".to_owned(), json!(text))])
 }
 
 #[tokio::test(start_paused = true)]
@@ -62,6 +76,24 @@ async fn the_connector_does_what_it_declares() {
                     set(fake, &format!("deals/{id}"), json!({ "dealname": format!("Renamed {number}") }), now);
                 },
                 delete: Some(|fake, id, now| delete(fake, &format!("deals/{id}"), now)),
+            },
+        ],
+        effects: vec![
+            Effect {
+                entity: Entity::Account,
+                request: |fake, now| {
+                    let id = create(fake, "companies", json!({ "name": "Old", "domain": "old.example" }), now);
+                    requests::update(Entity::Account, &id, name("New"), name("Old"))
+                },
+                count: |fake, now| named(fake, "companies", ("name", "New"), now),
+            },
+            Effect {
+                entity: Entity::Opportunity,
+                request: |fake, now| {
+                    let id = create(fake, "deals", json!({ "dealname": "Old" }), now);
+                    requests::update(Entity::Opportunity, &id, name("New"), name("Old"))
+                },
+                count: |fake, now| named(fake, "deals", ("dealname", "New"), now),
             },
         ],
         bypasses: &[],

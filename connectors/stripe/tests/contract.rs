@@ -1,6 +1,8 @@
 //! What every connector is held to.
 
-use crosstie_kit::{Kind, Subject, WEBHOOK_SECRET, check};
+use std::collections::BTreeMap;
+
+use crosstie_kit::{Effect, Kind, Subject, WEBHOOK_SECRET, check, requests};
 use crosstie_sdk::{
     Credentials, FakeVendor, HttpRequest, Method, Secret,
     domain::{Instant, integration::Entity},
@@ -28,6 +30,10 @@ fn invoice(fake: &mut StripeFake, number: u32, now: Instant) -> String {
     let line = format!("customer={customer}&invoice={id}&amount={}&currency=eur", 1_000 + number);
     create(fake, "invoiceitems", &line, now);
     id
+}
+
+fn name(text: &str) -> BTreeMap<String, Value> {
+    BTreeMap::from([("name".to_owned(), json!(text))])
 }
 
 #[tokio::test(start_paused = true)]
@@ -60,6 +66,30 @@ async fn the_connector_does_what_it_declares() {
                 delete: Some(|fake, id, now| {
                     ask(fake, (Method::Delete, &format!("invoices/{id}")), "", now);
                 }),
+            },
+        ],
+        effects: vec![
+            Effect {
+                entity: Entity::ServiceOrder,
+                request: |_, _| requests::order(),
+                count: |fake, _| fake.product_count(),
+            },
+            Effect {
+                entity: Entity::Invoice,
+                request: |_, _| requests::invoice(),
+                count: |fake, _| fake.invoice_count(),
+            },
+            Effect {
+                entity: Entity::Account,
+                request: |fake, now| {
+                    let id = create(fake, "customers", "name=Old", now);
+                    requests::update(Entity::Account, &id, name("New"), name("Old"))
+                },
+                count: |fake, now| {
+                    let customers = ask(fake, (Method::Get, "customers"), "", now);
+                    let rows = customers["data"].as_array().expect("rows");
+                    rows.iter().filter(|row| row["name"] == "New").count()
+                },
             },
         ],
         bypasses: &[],

@@ -1,6 +1,8 @@
 //! What every connector is held to.
 
-use crosstie_kit::{Kind, Subject, check};
+use std::collections::BTreeMap;
+
+use crosstie_kit::{Effect, Kind, Subject, check, requests};
 use crosstie_sdk::{
     Credentials, FakeVendor, HttpRequest, Method, Secret,
     domain::{Instant, integration::Entity},
@@ -31,11 +33,15 @@ fn delete(fake: &mut TrytonFake, model: &str, id: &str, now: Instant) {
     assert!((200..300).contains(&answer.status), "{model} {id}: {}", answer.status);
 }
 
+fn name(text: &str) -> BTreeMap<String, Value> {
+    BTreeMap::from([("name".to_owned(), json!(text))])
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_connector_does_what_it_declares() {
     let subject = Subject {
         connector: &Tryton,
-        settings: json!({ "company": 1 }),
+        settings: json!({ "company": 1, "employee": 1, "product": 1, "payment_term": 3 }),
         base_url: Some("http://tryton.example/books"),
         credentials: Credentials::Bearer(Secret::new("key")),
         vendor: TrytonFake::new,
@@ -94,6 +100,26 @@ async fn the_connector_does_what_it_declares() {
                     change(fake, ("account.invoice", id), json!({ "number": format!("R{number}") }), now);
                 },
                 delete: Some(|fake, id, now| delete(fake, "account.invoice", id, now)),
+            },
+        ],
+        effects: vec![
+            Effect {
+                entity: Entity::ServiceOrder,
+                request: |_, _| requests::order(),
+                count: |fake, _| fake.records("sale.sale").len(),
+            },
+            Effect {
+                entity: Entity::Invoice,
+                request: |_, _| requests::invoice(),
+                count: |fake, _| fake.records("account.invoice").len(),
+            },
+            Effect {
+                entity: Entity::Account,
+                request: |fake, now| {
+                    let id = add(fake, "party.party", json!({ "name": "Old" }), now);
+                    requests::update(Entity::Account, &id, name("New"), name("Old"))
+                },
+                count: |fake, _| fake.records("party.party").iter().filter(|party| party["name"] == "New").count(),
             },
         ],
         bypasses: &[],

@@ -11,6 +11,7 @@ use crosstie_sdk::{
     domain::{Instant, integration::Entity},
 };
 use serde_json::Value;
+use tokio::task::yield_now;
 
 use crate::Subject;
 
@@ -40,6 +41,8 @@ struct Way<V> {
 impl<V: FakeVendor + 'static> Transport for Way<V> {
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
         self.requests.fetch_add(1, Ordering::SeqCst);
+        // Others who ask at this moment have their turn.
+        yield_now().await;
         let answer = self.inner.send(request.clone()).await?;
         let mut meddle = self.meddle.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *meddle {
@@ -51,6 +54,11 @@ impl<V: FakeVendor + 'static> Transport for Way<V> {
     fn now(&self) -> Option<Instant> {
         self.inner.now()
     }
+}
+
+/// When the vendor's clock begins.
+pub(crate) fn begin() -> Instant {
+    moment(BEGIN_MS)
 }
 
 fn moment(ms: i64) -> Instant {

@@ -6,10 +6,12 @@ mod faults;
 mod inbound;
 mod reading;
 mod report;
+pub mod requests;
 mod shape;
+mod writes;
 
 use crosstie_sdk::{
-    Connector, Credentials, FakeVendor,
+    Connector, Credentials, FakeVendor, WriteRequest,
     domain::{Instant, integration::Entity},
 };
 use serde_json::Value;
@@ -33,6 +35,8 @@ pub struct Subject<V> {
     pub vendor: fn() -> V,
     /// The kinds of record that it reads.
     pub kinds: Vec<Kind<V>>,
+    /// What it writes.
+    pub effects: Vec<Effect<V>>,
     /// Checks that it does not pass, and why that is right.
     pub bypasses: &'static [(&'static str, &'static str)],
 }
@@ -50,6 +54,16 @@ pub struct Kind<V> {
     pub change: fn(&mut V, &str, u32, Instant),
     /// Deletes a record; none where nothing is ever deleted.
     pub delete: Option<fn(&mut V, &str, Instant)>,
+}
+
+/// One kind of write.
+pub struct Effect<V> {
+    /// The kind of record that comes of it or is changed.
+    pub entity: Entity,
+    /// Prepares the vendor, and says what is asked of it; see [`requests`].
+    pub request: fn(&mut V, Instant) -> WriteRequest,
+    /// How many of what was asked for stand at the vendor, whole and finished. Whatever is left half done counts, too.
+    pub count: fn(&mut V, Instant) -> usize,
 }
 
 /// All checks, by name, in the order in which they are made.
@@ -79,6 +93,11 @@ pub const CHECKS: &[&str] = &[
     "inbound.forged",
     "inbound.same_key",
     "inbound.odd_body",
+    "writes.shown",
+    "writes.once",
+    "writes.at_once",
+    "writes.lost_answer",
+    "writes.find",
 ];
 
 /// Holds a connector to everything. Call it with a paused clock.
@@ -89,5 +108,6 @@ pub async fn check<V: FakeVendor + 'static>(subject: &Subject<V>) -> Report {
     shape::check(subject, &mut recorder).await;
     faults::check(subject, &mut recorder).await;
     inbound::check(subject, &mut recorder).await;
+    writes::check(subject, &mut recorder).await;
     recorder.report()
 }

@@ -8,7 +8,7 @@ use std::sync::{
 use crosstie_sdk::{
     AnyReader, Ask, AuthMode, Bag, Call, Connector, Deletes, Descriptor, Fault, Inbound, Malformed, More, Net, Nudge,
     Order, Page, RateBudget, ReadEntity, Reader, Row, RowKey, Settings, SettingsError, Unmappable, Verified, WhoAmI,
-    WriteEntity, WriteSafety,
+    WriteEntity, WriteRequest, WriteSafety, Writer, Written,
     domain::{
         Instant,
         integration::{Arm, Claim, Entity, IntentKind},
@@ -53,6 +53,9 @@ pub(crate) enum Flaw {
     DoesNotSignTheBody,
     KeyIsTheKindOfEvent,
     AnyBodyIsEmpty,
+    MakesAnotherOne,
+    LooksBeforeItMakes,
+    FindsNothing,
 }
 
 struct Ledger {
@@ -96,7 +99,7 @@ pub(crate) fn connector(flaw: Option<Flaw>) -> &'static dyn Connector {
         entity: Entity::ServiceOrder,
         remote: "order",
         fields: &[],
-        safety: WriteSafety::NotRepeatable,
+        safety: WriteSafety::UpsertBy { field: "id" },
     };
     let budget = if is(Flaw::NothingCanBeCalled) { 0 } else { 1_000 };
     let descriptor = Descriptor {
@@ -108,7 +111,7 @@ pub(crate) fn connector(flaw: Option<Flaw>) -> &'static dyn Connector {
         default_base_url: Some("https://ledger.example"),
         budgets: vec![RateBudget { bucket: "api", per_second: budget, burst: 1_000 }].leak(),
         reads: reads.leak(),
-        writes: if is(Flaw::DeclaresWhatItDoesNotWrite) { vec![order].leak() } else { &[] },
+        writes: vec![order].leak(),
     };
     let reader = Accounts { flaw, place: Mutex::default(), mapped: AtomicUsize::new(0) };
     let reader: &'static Accounts = Box::leak(Box::new(reader));
@@ -145,8 +148,42 @@ impl Connector for Ledger {
         &self.readers
     }
 
+    fn writer(&self) -> Option<&dyn Writer> {
+        if self.flaw == Some(Flaw::DeclaresWhatItDoesNotWrite) { None } else { Some(self) }
+    }
+
     fn inbound(&self) -> Option<&dyn Inbound> {
         Some(self)
+    }
+}
+
+fn written(id: &str) -> Written {
+    Written { remote_id: id.to_owned(), remote_version: None, customer_remote_id: None, claim: None }
+}
+
+#[async_trait::async_trait]
+impl Writer for Ledger {
+    async fn apply(&self, net: &Net, request: &WriteRequest) -> Result<Written, Fault> {
+        let key = request.key.as_str();
+        let call = match self.flaw {
+            Some(Flaw::MakesAnotherOne) => Call::post("/orders"),
+            Some(Flaw::LooksBeforeItMakes) => {
+                let found: Value = net.send(Call::get("/orders").query("key", key)).await?.json()?;
+                if let Some(id) = found["rows"][0]["id"].as_str() {
+                    return Ok(written(id));
+                }
+                Call::post("/orders").repeatable()
+            }
+            _ => Call::post(format!("/orders/{key}")).repeatable(),
+        };
+        let made: Value = net.send(call.json(&json!({ "key": key }))).await?.json()?;
+        Ok(written(made["id"].as_str().unwrap_or_default()))
+    }
+
+    async fn find(&self, net: &Net, request: &WriteRequest) -> Result<Option<Written>, Fault> {
+        let found: Value = net.send(Call::get("/orders").query("key", request.key.as_str())).await?.json()?;
+        let id = found["rows"][0]["id"].as_str().filter(|_| self.flaw != Some(Flaw::FindsNothing));
+        Ok(id.map(written))
     }
 }
 

@@ -18,6 +18,8 @@ struct Account {
 
 pub(crate) struct LedgerVendor {
     accounts: BTreeMap<String, Account>,
+    /// Their ids and keys.
+    orders: Vec<(String, String)>,
     deliveries: Vec<HttpRequest>,
     signed: &'static [Part],
 }
@@ -28,7 +30,7 @@ pub(crate) const SIGNED_LAX: &[Part] = &[Part::Timestamp];
 
 impl LedgerVendor {
     pub(crate) fn new() -> Self {
-        Self { accounts: BTreeMap::new(), deliveries: Vec::new(), signed: SIGNED }
+        Self { accounts: BTreeMap::new(), orders: Vec::new(), deliveries: Vec::new(), signed: SIGNED }
     }
 
     pub(crate) fn lax() -> Self {
@@ -54,6 +56,28 @@ impl LedgerVendor {
         (account.deleted, account.changed_ms) = (true, now.micros() / 1_000);
     }
 
+    pub(crate) fn orders(&self) -> usize {
+        self.orders.len()
+    }
+
+    /// Orders have ids of the vendor's own, or those that they are given.
+    fn answer_orders(&mut self, request: &HttpRequest) -> HttpResponse {
+        let shown = |(id, key): &(String, String)| json!({ "id": id, "key": key });
+        if request.method == Method::Get {
+            let asked = request.query();
+            let rows: Vec<Value> =
+                self.orders.iter().filter(|(_, key)| asked.iter().any(|(_, value)| value == key)).map(shown).collect();
+            return HttpResponse::json(200, &json!({ "rows": rows }));
+        }
+        let id = request.path().strip_prefix("/orders/").map(str::to_owned);
+        let id = id.unwrap_or_else(|| format!("o{}", self.orders.len() + 1));
+        let key = request.json()["key"].as_str().unwrap_or_default().to_owned();
+        if !self.orders.iter().any(|(other, _)| *other == id) {
+            self.orders.push((id.clone(), key.clone()));
+        }
+        HttpResponse::json(200, &shown(&(id, key)))
+    }
+
     fn tell(&mut self, kind: &str, id: &str, now: Instant) {
         let (method, url) = (Method::Post, "https://hub.example/hooks".to_owned());
         let event = json!({ "event": format!("{kind}-{id}-{}", now.micros()), "kind": kind, "account": id,
@@ -76,6 +100,9 @@ impl LedgerVendor {
 impl FakeVendor for LedgerVendor {
     fn respond(&mut self, request: &HttpRequest, _now: Instant) -> HttpResponse {
         let path = request.path().to_owned();
+        if path.starts_with("/orders") {
+            return self.answer_orders(request);
+        }
         if path == "/me" {
             return HttpResponse::json(200, &json!({ "book": "main" }));
         }
