@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
-/// Our packages and what of ours each depends on. Dev-dependencies are free, but for [`MIGRATION_USERS`].
+/// Our packages and what of ours each depends on, but for connectors: each depends on the SDK alone, and the registry on
+/// all of them, but for the template. Dev-dependencies are free, but for [`MIGRATION_USERS`].
 const ARROWS: &[(&str, &[&str])] = &[
     ("crosstie-domain", &[]),
     ("crosstie-store", &["crosstie-domain"]),
@@ -26,10 +27,6 @@ const ARROWS: &[(&str, &[&str])] = &[
             "crosstie-sync",
         ],
     ),
-    ("crosstie-connectors", &["crosstie-hubspot", "crosstie-sdk", "crosstie-stripe", "crosstie-tryton"]),
-    ("crosstie-hubspot", &["crosstie-sdk"]),
-    ("crosstie-stripe", &["crosstie-sdk"]),
-    ("crosstie-tryton", &["crosstie-sdk"]),
     ("crosstie-migrations", &[]),
     ("crosstie-tests", &[]),
 ];
@@ -83,11 +80,24 @@ fn expect_same(found: &BTreeSet<(String, String)>, allowed: &BTreeSet<(String, S
     assert!(forbidden.is_empty() && unused.is_empty(), "not allowed: {forbidden:?}; in the table, unused: {unused:?}");
 }
 
+const REGISTRY: &str = "crosstie-connectors";
+const TEMPLATE: &str = "crosstie-template";
+
+/// The packages of connectors: those that lie in their folder.
+fn connectors(metadata: &Metadata) -> BTreeSet<String> {
+    let folder = metadata.workspace_root.join("connectors");
+    let lies_there =
+        metadata.workspace_packages().into_iter().filter(|package| package.manifest_path.starts_with(&folder));
+    lies_there.map(|package| package.name.to_string()).filter(|name| name != REGISTRY).collect()
+}
+
 #[test]
 fn packages_depend_on_each_other_exactly_as_drawn() {
     let metadata = metadata();
+    let connectors = connectors(&metadata);
     let ours: BTreeSet<String> = metadata.workspace_packages().iter().map(|package| package.name.to_string()).collect();
-    let named: BTreeSet<String> = ARROWS.iter().map(|(package, _)| (*package).to_owned()).collect();
+    let drawn = ARROWS.iter().map(|(package, _)| (*package).to_owned());
+    let named: BTreeSet<String> = drawn.chain(connectors.clone()).chain([REGISTRY.to_owned()]).collect();
     assert_eq!(ours, named, "the packages of the workspace and those of the table");
 
     let found = arrows(&metadata)
@@ -95,7 +105,10 @@ fn packages_depend_on_each_other_exactly_as_drawn() {
         .filter(|(_, to, for_tests)| !for_tests && ours.contains(to))
         .map(|(from, to, _)| (from, to))
         .collect();
-    expect_same(&found, &table(ARROWS));
+    let to_sdk = connectors.iter().map(String::as_str).chain([REGISTRY]).map(|from| (from, "crosstie-sdk"));
+    let shipped = connectors.iter().filter(|name| *name != TEMPLATE).map(|name| (REGISTRY, name.as_str()));
+    let of_connectors = to_sdk.chain(shipped).map(|(from, to)| (from.to_owned(), to.to_owned()));
+    expect_same(&found, &table(ARROWS).into_iter().chain(of_connectors).collect());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use crosstie_connectors::fakes::NAMES;
+use crosstie_connectors::connectors;
 use crosstie_sdk::{HttpRequest, HttpResponse, Method, ReqwestTransport, Transport, TransportError};
 use serde_json::{Value as Json, json};
 use tokio::{
@@ -98,7 +98,8 @@ async fn a_hub_reads_a_hosted_stand_in_by_the_configuration_that_it_prints() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_stand_in_listens_and_one_that_there_is_not_is_refused_with_those_that_there_are() {
     let Some(binary) = binary() else { return };
-    for name in NAMES {
+    let names: Vec<&str> = connectors().map(|connector| connector.descriptor().id).collect();
+    for name in &names {
         let hosted = Hosted::start(&binary, &[name]).await;
         assert!(hosted.connection.contains(&format!("connector = {name:?}")), "{}", hosted.connection);
         let answer = hosted.ask(Method::Get, "/", &Json::Null).await.expect("it answers");
@@ -106,7 +107,7 @@ async fn every_stand_in_listens_and_one_that_there_is_not_is_refused_with_those_
         hosted.stop().await;
     }
     let refused = binary.refused(&["fake", "abacus"]).await;
-    assert!(refused.contains(&NAMES.join(", ")), "{refused}");
+    assert!(refused.contains(&names.join(", ")), "{refused}");
     let refused = binary.refused(&["fake", "stripe", "--listen", "nowhere"]).await;
     assert!(refused.contains("--listen"), "{refused}");
 }

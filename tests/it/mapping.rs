@@ -389,7 +389,7 @@ async fn a_mapping_is_looked_at_saved_and_put_back_on_the_command_line() {
 
 #[test]
 fn every_connector_says_of_each_of_its_settings_what_it_is() {
-    for connector in crosstie_connectors::CONNECTORS {
+    for connector in crosstie_connectors::connectors() {
         let odd = Settings::new(json!({ "__": 1 }));
         let refused = connector.check_settings(&odd).expect_err("no setting is called so").to_string();
         let named: BTreeSet<&str> = refused.split('`').skip(1).step_by(2).filter(|name| *name != "__").collect();

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use crosstie_connectors::CONNECTORS;
+use crosstie_connectors::connectors;
 use crosstie_domain::integration::IntentKind;
 use crosstie_sdk::Descriptor;
 
@@ -30,7 +30,7 @@ fn documented(id: &str) -> BTreeSet<String> {
 
 #[test]
 fn the_readme_of_each_connector_prints_the_class_of_every_operation() {
-    for connector in CONNECTORS {
+    for connector in connectors() {
         let descriptor = connector.descriptor();
         assert_eq!(documented(descriptor.id), declared(descriptor), "{}", descriptor.id);
     }

@@ -13,8 +13,8 @@ mod writer;
 use std::collections::BTreeMap;
 
 use crosstie_sdk::{
-    AnyReader, AuthMode, Call, Connector, CustomFields, Deletes, Descriptor, Fault, Inbound, Net, Order, RateBudget,
-    ReadEntity, Settings, SettingsError, WhoAmI, WriteEntity, WriteSafety, Writer,
+    AnyReader, AuthMode, Call, Connector, CustomFields, Deletes, Descriptor, FakeVendor, Fault, Inbound, Net, Order,
+    RateBudget, ReadEntity, Secret, Settings, SettingsError, WhoAmI, WriteEntity, WriteSafety, Writer,
     domain::{
         Currency,
         integration::{Arm, Entity, IntentKind},
@@ -94,6 +94,11 @@ static DESCRIPTOR: Descriptor = Descriptor {
         },
     ],
 };
+
+/// The stand-in of the vendor, without any records. Its webhooks go to the address, signed with the secret.
+pub fn fake(webhook_url: Option<String>, webhook_secret: Secret) -> Box<dyn FakeVendor> {
+    Box::new(HubspotFake::new(webhook_url, webhook_secret, 62_515))
+}
 
 #[async_trait::async_trait]
 impl Connector for Hubspot {

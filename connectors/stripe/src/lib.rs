@@ -13,8 +13,8 @@ mod wire;
 mod writer;
 
 use crosstie_sdk::{
-    AnyReader, AuthMode, Connector, CustomFields, Deletes, Descriptor, Fault, Inbound, Net, Order, RateBudget,
-    ReadEntity, Settings, SettingsError, WhoAmI, WriteEntity, WriteSafety, Writer,
+    AnyReader, AuthMode, Connector, CustomFields, Deletes, Descriptor, FakeVendor, Fault, Inbound, Net, Order,
+    RateBudget, ReadEntity, Secret, Settings, SettingsError, WhoAmI, WriteEntity, WriteSafety, Writer,
     domain::integration::{Arm, Entity, IntentKind},
 };
 use serde_json::Value;
@@ -79,6 +79,11 @@ static DESCRIPTOR: Descriptor = Descriptor {
         },
     ],
 };
+
+/// The stand-in of the vendor, without any records. Its webhooks go to the address, signed with the secret.
+pub fn fake(webhook_url: Option<String>, webhook_secret: Secret) -> Box<dyn FakeVendor> {
+    Box::new(StripeFake::new(webhook_url, webhook_secret, 1))
+}
 
 #[async_trait::async_trait]
 impl Connector for Stripe {

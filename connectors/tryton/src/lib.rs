@@ -19,8 +19,8 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use crosstie_sdk::{
-    AnyReader, AuthMode, Connector, CustomFields, Deletes, Descriptor, Fault, ItemMapping, Net, Order, RateBudget,
-    ReadEntity, Settings, SettingsError, WhoAmI, WriteEntity, WriteSafety, Writer,
+    AnyReader, AuthMode, Connector, CustomFields, Deletes, Descriptor, FakeVendor, Fault, ItemMapping, Net, Order,
+    RateBudget, ReadEntity, Secret, Settings, SettingsError, WhoAmI, WriteEntity, WriteSafety, Writer,
     domain::{
         integration::{Arm, Entity, IntentKind},
         pipeline::OpportunityStage,
@@ -139,6 +139,11 @@ pub(crate) struct TrytonSettings {
     #[serde(default)]
     #[expect(dead_code, reason = "read by itself where it is used; here it counts as known")]
     pub(crate) custom_fields: CustomFields,
+}
+
+/// The stand-in of the vendor, without customers. It sends no webhooks.
+pub fn fake(_webhook_url: Option<String>, _webhook_secret: Secret) -> Box<dyn FakeVendor> {
+    Box::new(TrytonFake::new())
 }
 
 #[async_trait]

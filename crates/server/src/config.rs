@@ -418,7 +418,7 @@ impl Config {
                 return Err(key(&at("name"), "another connection has this name"));
             }
             if crosstie_connectors::connector(&connection.connector).is_none() {
-                let known: Vec<_> = crosstie_connectors::CONNECTORS.iter().map(|one| one.descriptor().id).collect();
+                let known: Vec<_> = crosstie_connectors::connectors().map(|one| one.descriptor().id).collect();
                 return Err(key(&at("connector"), &format!("no such connector; there are {}", known.join(", "))));
             }
             if connection.freshness.objective_seconds == Some(0) {

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
-use crosstie_connectors::fakes;
+use crosstie_connectors::{connectors, fakes};
 use crosstie_sdk::Secret;
 
 use super::{CommandError, serve::StopSignal};
@@ -32,10 +32,11 @@ pub(super) struct FakeArgs {
 }
 
 fn vendor(text: &str) -> Result<String, String> {
-    if fakes::NAMES.contains(&text) {
+    let names: Vec<&str> = connectors().map(|connector| connector.descriptor().id).collect();
+    if names.contains(&text) {
         return Ok(text.to_owned());
     }
-    Err(format!("no such stand-in; there are {}", fakes::NAMES.join(", ")))
+    Err(format!("no such stand-in; there are {}", names.join(", ")))
 }
 
 pub(super) async fn run(args: FakeArgs) -> Result<ExitCode, CommandError> {

@@ -4,6 +4,7 @@ mod adoption;
 mod alert;
 mod authorize;
 mod connection;
+mod connector;
 mod differences;
 mod doctor;
 mod erasure;
@@ -70,6 +71,9 @@ enum Command {
     /// List and test connections to other systems
     #[command(subcommand)]
     Connection(connection::ConnectionCommand),
+    /// Make a connector to a system for which there is none
+    #[command(subcommand)]
+    Connector(connector::ConnectorCommand),
     /// Read other systems now
     #[command(subcommand)]
     Sync(sync::SyncCommand),
@@ -163,6 +167,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Erasure(command) => erasure::run(command).await,
         Command::Lineage(command) => erasure::lineage(command).await,
         Command::Connection(command) => connection::run(command).await,
+        Command::Connector(command) => connector::run(command),
         Command::Sync(command) => sync::run(command).await,
         Command::Why(args) => why::run(&args).await,
         Command::Tap(args) => tap::run(args).await,
