@@ -88,7 +88,7 @@ pub(super) fn run(command: ConnectorCommand) -> Result<ExitCode, CommandError> {
     let ConnectorCommand::New(NewArgs { name, folder, .. }) = command;
     make(&folder, &name)?;
     println!("connectors/{name} is there; it passes the conformance kit already:");
-    println!("  cargo test -p crosstie-{name}");
+    println!("  cargo fmt && cargo test -p crosstie-{name}");
     println!("Its stand-in can be hosted and read:");
     println!("  cargo run -- fake {name}");
     println!("connectors/{name}/README.md says what to do from here on.");
