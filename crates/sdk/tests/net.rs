@@ -58,6 +58,7 @@ async fn each_answer_is_named_by_what_can_be_done_about_it() {
     assert_eq!(answer_to(status(422), post()).await, Ok(422), "a refusal is the connector's to explain");
     assert_eq!(answer_to(status(401), get()).await, Err(Fault::NeedsReauth));
     assert!(matches!(answer_to(status(403), get()).await, Err(Fault::MissingScope { .. })));
+    assert_eq!(answer_to(status(403), get().reads_forbidden()).await, Ok(403), "the connector asked to read it");
     assert_eq!(answer_to(status(404), get()).await, Err(Fault::Gone));
 }
 

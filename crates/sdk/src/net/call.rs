@@ -47,6 +47,7 @@ pub struct Call {
     pub(super) bucket: Option<&'static str>,
     pub(super) cost: u32,
     pub(super) repeatable: bool,
+    pub(super) reads_forbidden: bool,
 }
 
 /// Shows no query, no header and no body: they hold secrets and personal data.
@@ -68,6 +69,7 @@ impl Call {
             bucket: None,
             cost: 1,
             repeatable: method == Method::Get,
+            reads_forbidden: false,
         }
     }
 
@@ -128,6 +130,14 @@ impl Call {
     #[must_use]
     pub fn repeatable(mut self) -> Self {
         self.repeatable = true;
+        self
+    }
+
+    /// Says that the vendor answers 403 for other reasons than a missing permission, too, and tells in the body which one:
+    /// the connector reads it, as it reads other refusals.
+    #[must_use]
+    pub fn reads_forbidden(mut self) -> Self {
+        self.reads_forbidden = true;
         self
     }
 

@@ -14,12 +14,14 @@ pub struct Sending {
     pub attempt: i32,
     /// Whether sending it twice does what sending it once does.
     pub repeatable: bool,
+    /// Whether the connector reads what the vendor says with 403.
+    pub reads_forbidden: bool,
 }
 
 impl Sending {
     /// What is being carried here; requests that no connector asked for, such as for a token, count as repeatable.
     pub fn now() -> Self {
-        SENDING.try_with(|sending| *sending).unwrap_or(Self { attempt: 1, repeatable: true })
+        SENDING.try_with(|sending| *sending).unwrap_or(Self { attempt: 1, repeatable: true, reads_forbidden: false })
     }
 
     pub(super) async fn scope<T>(self, carried: impl Future<Output = T>) -> T {
@@ -28,10 +30,11 @@ impl Sending {
 }
 
 /// What an answer means that says nothing of the request itself, and so is no connector's to read.
-pub(super) fn refusal(response: &HttpResponse, repeatable: bool, now: Option<Instant>, name: &str) -> Option<Fault> {
+pub(super) fn refusal(response: &HttpResponse, sending: Sending, now: Option<Instant>, name: &str) -> Option<Fault> {
     let throttled = || Some(Fault::Throttled { retry_after_ms: clock::retry_after_ms(response, now) });
     match response.status {
         401 => Some(Fault::NeedsReauth),
+        403 if sending.reads_forbidden => None,
         403 => Some(Fault::MissingScope { why: name.to_owned() }),
         404 | 410 => Some(Fault::Gone),
         429 => throttled(),
@@ -39,7 +42,7 @@ pub(super) fn refusal(response: &HttpResponse, repeatable: bool, now: Option<Ins
         // Neither done nor refused, as far as can be told.
         status @ (300..=399 | 408 | 425 | 500..) => {
             let why = format!("the vendor answered {status}");
-            Some(if repeatable { Fault::Transient { why } } else { Fault::Unknown { why } })
+            Some(if sending.repeatable { Fault::Transient { why } } else { Fault::Unknown { why } })
         }
         _ => None,
     }
@@ -50,7 +53,7 @@ pub(super) fn refusal(response: &HttpResponse, repeatable: bool, now: Option<Ins
 pub fn fault_code(answer: &Result<HttpResponse, TransportError>, sending: Sending) -> Option<&'static str> {
     match answer {
         Err(error) => Some(error.clone().into_fault(sending.repeatable).code()),
-        Ok(response) => match refusal(response, sending.repeatable, None, "") {
+        Ok(response) => match refusal(response, sending, None, "") {
             Some(fault) => Some(fault.code()),
             None if response.status >= 400 => Some(Fault::Rejected { errors: vec![] }.code()),
             None => None,

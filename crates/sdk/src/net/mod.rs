@@ -127,7 +127,8 @@ impl Net {
     /// Sends a call and returns the vendor's answer, which is a success or a refusal that the connector can explain.
     ///
     /// # Errors
-    /// [`Fault::NeedsReauth`] (401, after one renewal of the token), [`Fault::MissingScope`] (403),
+    /// [`Fault::NeedsReauth`] (401, after one renewal of the token), [`Fault::MissingScope`] (403, unless
+    /// [`Call::reads_forbidden`]),
     /// [`Fault::Gone`] (404, 410), [`Fault::Throttled`] (429, 503 with `Retry-After`, and a budget that is used up); for
     /// all other answers that say nothing of the request itself (3xx, 408, 425, 5xx) and for lost ones
     /// [`Fault::Transient`] when the request is repeatable or had no effect, otherwise [`Fault::Unknown`];
@@ -140,7 +141,7 @@ impl Net {
             let authorization = self.auth.header().await?;
             let request = call.request(&url, &authorization.value);
             let sent_at = self.transport.now();
-            let sending = Sending { attempt, repeatable: call.repeatable };
+            let sending = Sending { attempt, repeatable: call.repeatable, reads_forbidden: call.reads_forbidden };
             let sent = sending.scope(self.transport.send(request)).await;
             let mut response = sent.map_err(|error| error.into_fault(call.repeatable))?;
             let now = self.transport.now();
@@ -158,7 +159,7 @@ impl Net {
                 self.redactor.learn(&[("authorization".to_owned(), authorization.value.clone())], [b"", b""]);
                 response.body = self.redactor.text(&String::from_utf8_lossy(&response.body)).into_bytes();
             }
-            return match exchange::refusal(&response, call.repeatable, now, &call.name()) {
+            return match exchange::refusal(&response, sending, now, &call.name()) {
                 Some(fault) => Err(fault),
                 None => Ok(Answer::new(response)),
             };
