@@ -1,6 +1,7 @@
 //! Salesforce's stand-in.
 
 mod record;
+mod signing_in;
 mod soql;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -14,7 +15,7 @@ use self::{
 };
 use crate::API;
 
-/// A stand-in for a Salesforce org: accounts and opportunities, and queries over them.
+/// A stand-in for a Salesforce org: accounts and opportunities, queries over them, and its token endpoint.
 ///
 /// It starts empty, with one currency. Ids count up from the time of their making in milliseconds, so that an org that
 /// is started again does not use an id twice. Change times are whole seconds, as Salesforce's are.
@@ -25,6 +26,7 @@ pub struct SalesforceFake {
     /// The customer's own fields.
     own_fields: BTreeSet<(Kind, String)>,
     last_id: i64,
+    tokens: usize,
     faults: VecDeque<Trouble>,
     page_limit: usize,
     queries: usize,
@@ -76,6 +78,7 @@ impl SalesforceFake {
             currencies: Vec::new(),
             own_fields: BTreeSet::new(),
             last_id: 0,
+            tokens: 0,
             faults: VecDeque::new(),
             page_limit: MAX_PAGE,
             queries: 0,
@@ -178,6 +181,9 @@ impl SalesforceFake {
     }
 
     fn route(&mut self, request: &HttpRequest, now: Instant) -> Outcome {
+        if (request.method, request.path()) == (Method::Post, "/services/oauth2/token") {
+            return Ok(self.token(request, now));
+        }
         let token = request.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
         if token.is_none_or(|token| token.trim().is_empty()) {
             return Err(refusal(401, "INVALID_SESSION_ID", "Session expired or invalid"));

@@ -32,6 +32,7 @@ pub struct Salesforce;
 
 /// Where the API of the version that is spoken begins.
 pub(crate) const API: &str = "/services/data/v64.0";
+const TOKEN_PATH: &str = "/services/oauth2/token";
 
 /// The change time is told in whole seconds; one that is taken when a transaction begins is seen when it ends.
 const BY_CHANGE_TIME: Order = Order::Keyset { granularity_ms: 1_000, overlap_seconds: 600 };
@@ -41,7 +42,18 @@ static DESCRIPTOR: Descriptor = Descriptor {
     name: "Salesforce",
     version: "1.0.0",
     arms: &[Arm::Crm],
-    auth: &[AuthMode::Bearer],
+    auth: &[
+        AuthMode::Bearer,
+        // What the client may do is set at the app in Salesforce, which takes no scopes with these two grants.
+        AuthMode::ClientCredentials { token_path: TOKEN_PATH, scopes: &[] },
+        AuthMode::JwtBearer { token_path: TOKEN_PATH, audience: Some("https://login.salesforce.com"), scopes: &[] },
+        AuthMode::OAuth2Refresh { token_path: TOKEN_PATH },
+        AuthMode::AuthorizationCode {
+            authorize_url: "/services/oauth2/authorize",
+            token_path: TOKEN_PATH,
+            scopes: &["api", "refresh_token"],
+        },
+    ],
     // Every org has an address of its own.
     default_base_url: None,
     // Calls are counted by the day, not by the second: what is held here is the pace alone.

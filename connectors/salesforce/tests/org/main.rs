@@ -3,5 +3,6 @@
 mod mapping;
 mod reading;
 mod refusals;
+mod signing_in;
 mod stand_in;
 mod support;
