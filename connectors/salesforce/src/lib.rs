@@ -8,15 +8,16 @@ mod paging;
 mod query;
 mod refusal;
 mod wire;
+mod writer;
 
 use std::collections::BTreeMap;
 
 use crosstie_sdk::{
     AnyReader, AuthMode, Connector, CustomFields, Deletes, Descriptor, Fault, Net, Order, RateBudget, ReadEntity,
-    Settings, SettingsError, WhoAmI,
+    Settings, SettingsError, WhoAmI, WriteEntity, WriteSafety, Writer,
     domain::{
         Currency,
-        integration::{Arm, Entity},
+        integration::{Arm, Entity, IntentKind},
         pipeline::OpportunityStage,
     },
 };
@@ -24,7 +25,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 pub use crate::fake::SalesforceFake;
-use crate::{accounts::Accounts, opportunities::Opportunities, query::Which, wire::Record};
+use crate::{accounts::Accounts, opportunities::Opportunities, query::Which, wire::Record, writer::SalesforceWriter};
 
 /// The connector to Salesforce's CRM.
 #[derive(Debug, Clone, Copy, Default)]
@@ -74,7 +75,22 @@ static DESCRIPTOR: Descriptor = Descriptor {
             poll_seconds: 60,
         },
     ],
-    writes: &[],
+    writes: &[
+        WriteEntity {
+            intent: IntentKind::UpdateRecord,
+            entity: Entity::Account,
+            remote: "Account",
+            fields: writer::ACCOUNT_FIELDS,
+            safety: WriteSafety::SetValues,
+        },
+        WriteEntity {
+            intent: IntentKind::UpdateRecord,
+            entity: Entity::Opportunity,
+            remote: "Opportunity",
+            fields: writer::OPPORTUNITY_FIELDS,
+            safety: WriteSafety::SetValues,
+        },
+    ],
 };
 
 #[async_trait::async_trait]
@@ -131,6 +147,10 @@ impl Connector for Salesforce {
 
     fn readers(&self) -> &[&dyn AnyReader] {
         &[&Accounts, &Opportunities]
+    }
+
+    fn writer(&self) -> Option<&dyn Writer> {
+        Some(&SalesforceWriter)
     }
 }
 

@@ -6,3 +6,4 @@ mod refusals;
 mod signing_in;
 mod stand_in;
 mod support;
+mod updating;

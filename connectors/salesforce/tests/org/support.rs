@@ -21,6 +21,9 @@ pub(crate) fn at(ms: i64) -> Instant {
     Instant::from_micros(ms * 1_000).expect("a moment")
 }
 
+/// What another client does right before a request of a method arrives.
+type Meanwhile = (Method, Box<dyn FnOnce(&mut SalesforceFake, Instant) + Send>);
+
 /// The org, its clock, and what was asked of it.
 pub(crate) struct Org {
     pub(crate) net: Net,
@@ -28,17 +31,28 @@ pub(crate) struct Org {
     fake: Arc<Mutex<SalesforceFake>>,
     now_ms: Arc<AtomicI64>,
     requests: Arc<Mutex<Vec<HttpRequest>>>,
+    meanwhile: Arc<Mutex<Vec<Meanwhile>>>,
 }
 
 struct Recording {
     inner: MemoryTransport<SalesforceFake>,
+    fake: Arc<Mutex<SalesforceFake>>,
     requests: Arc<Mutex<Vec<HttpRequest>>>,
+    meanwhile: Arc<Mutex<Vec<Meanwhile>>>,
 }
 
 #[async_trait::async_trait]
 impl Transport for Recording {
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
         self.requests.lock().expect("no test panics in between").push(request.clone());
+        let due = {
+            let mut waiting = self.meanwhile.lock().expect("no test panics in between");
+            waiting.iter().position(|(method, _)| *method == request.method).map(|place| waiting.remove(place))
+        };
+        if let Some((_, act)) = due {
+            let now = self.inner.now().expect("a clock");
+            act(&mut self.fake.lock().expect("no test panics in between"), now);
+        }
         self.inner.send(request).await
     }
 
@@ -53,6 +67,13 @@ impl Org {
         Self::with_settings(json!({ "currency": "EUR" }))
     }
 
+    /// An org with several currencies.
+    pub(crate) fn with_currencies() -> Self {
+        let org = Self::with_settings(Value::Null);
+        org.fake().set_currencies(&["EUR", "JPY", "KWD"]);
+        org
+    }
+
     pub(crate) fn with_settings(settings: Value) -> Self {
         Self::set_up(Credentials::Bearer(Secret::new("session")), settings)
     }
@@ -61,10 +82,13 @@ impl Org {
         let fake = Arc::new(Mutex::new(SalesforceFake::new()));
         let now_ms = Arc::new(AtomicI64::new(START_MS));
         let requests = Arc::new(Mutex::new(Vec::new()));
+        let meanwhile = Arc::new(Mutex::new(Vec::new()));
         let clock = Arc::clone(&now_ms);
         let transport: Arc<dyn Transport> = Arc::new(Recording {
             inner: MemoryTransport::new(Arc::clone(&fake), move || at(clock.load(Ordering::SeqCst))),
+            fake: Arc::clone(&fake),
             requests: Arc::clone(&requests),
+            meanwhile: Arc::clone(&meanwhile),
         });
         let connect: Box<dyn Fn() -> Net> = Box::new(move || {
             let (credentials, settings) = (credentials.clone(), Settings::new(settings.clone()));
@@ -72,7 +96,7 @@ impl Org {
             let options = NetOptions { base_url, credentials, settings, transport: Arc::clone(&transport) };
             Net::new(Salesforce.descriptor(), options).expect("a usable connection")
         });
-        Self { net: connect(), connect, fake, now_ms, requests }
+        Self { net: connect(), connect, fake, now_ms, requests, meanwhile }
     }
 
     pub(crate) fn fake(&self) -> MutexGuard<'_, SalesforceFake> {
@@ -89,6 +113,10 @@ impl Org {
 
     pub(crate) fn requests(&self) -> Vec<HttpRequest> {
         self.requests.lock().expect("no test panics in between").clone()
+    }
+
+    pub(crate) fn before_next(&self, method: Method, act: impl FnOnce(&mut SalesforceFake, Instant) + Send + 'static) {
+        self.meanwhile.lock().expect("no test panics in between").push((method, Box::new(act)));
     }
 
     /// A request as another client of the org sends it.
