@@ -11,6 +11,7 @@ struct Shipped {
 /// The connectors that ship with the hub, one line each.
 static SHIPPED: &[Shipped] = &[
     Shipped { connector: &crosstie_hubspot::Hubspot, fake: crosstie_hubspot::fake },
+    Shipped { connector: &crosstie_salesforce::Salesforce, fake: crosstie_salesforce::fake },
     Shipped { connector: &crosstie_stripe::Stripe, fake: crosstie_stripe::fake },
     Shipped { connector: &crosstie_tryton::Tryton, fake: crosstie_tryton::fake },
 ];
@@ -28,6 +29,7 @@ pub fn connector(id: &str) -> Option<&'static dyn Connector> {
 /// The vendors' stand-ins that ship with their connectors.
 pub mod fakes {
     pub use crosstie_hubspot::HubspotFake;
+    pub use crosstie_salesforce::SalesforceFake;
     pub use crosstie_stripe::StripeFake;
     pub use crosstie_tryton::TrytonFake;
 

@@ -13,8 +13,8 @@ mod writer;
 use std::collections::BTreeMap;
 
 use crosstie_sdk::{
-    AnyReader, AuthMode, Connector, CustomFields, Deletes, Descriptor, Fault, Net, Order, RateBudget, ReadEntity,
-    Settings, SettingsError, WhoAmI, WriteEntity, WriteSafety, Writer,
+    AnyReader, AuthMode, Connector, CustomFields, Deletes, Descriptor, FakeVendor, Fault, Net, Order, RateBudget,
+    ReadEntity, Secret, Settings, SettingsError, WhoAmI, WriteEntity, WriteSafety, Writer,
     domain::{
         Currency,
         integration::{Arm, Entity, IntentKind},
@@ -92,6 +92,11 @@ static DESCRIPTOR: Descriptor = Descriptor {
         },
     ],
 };
+
+/// The stand-in of the vendor: an empty org. It sends no webhooks.
+pub fn fake(_webhook_url: Option<String>, _webhook_secret: Secret) -> Box<dyn FakeVendor> {
+    Box::new(SalesforceFake::new())
+}
 
 #[async_trait::async_trait]
 impl Connector for Salesforce {

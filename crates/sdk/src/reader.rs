@@ -395,7 +395,10 @@ fn map_row<R: Reader>(reader: &R, settings: &Settings, row: Row<R::Wire>) -> Map
     let (wire, raw) = match row {
         Row::Ok { wire, raw } => (wire, raw),
         Row::Bad { raw, why } => {
-            let id = raw.get("id").filter(|id| id.is_string() || id.is_number());
+            // Vendors write the name of it in one case or the other.
+            let mut members = raw.as_object().into_iter().flatten();
+            let id = members.find(|(name, id)| name.eq_ignore_ascii_case("id") && (id.is_string() || id.is_number()));
+            let id = id.map(|(_, id)| id);
             let remote_id = id.map(|id| id.as_str().map_or_else(|| id.to_string(), str::to_owned));
             return MappedRow::Bad { remote_id, code: "UNREADABLE_ROW".to_owned(), why, raw };
         }
