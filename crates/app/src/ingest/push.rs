@@ -7,7 +7,7 @@ use crosstie_domain::{
     access::RowScope,
     ids::ConnectionId,
     integration::{
-        EffectKey, Entity, Intent, UpdateRecord,
+        EffectKey, Entity, Intent, UNREAD, UpdateRecord,
         authority::{Pushed, Speaker},
         erasure::marks_in,
     },
@@ -129,7 +129,8 @@ pub(super) async fn request(tx: &Tx, wanted: &[Wanted]) -> Result<(), AppError> 
     Ok(tx.request_effects(&requests.collect::<Vec<_>>()).await?)
 }
 
-/// Notes what was written at a system: what it says from now on, and at which version, so that its echo is known.
+/// Notes what was written at a system: what it says from now on, and at which version, so that its echo is known. The
+/// version orders what is read later; it is not passed over, since what somebody else changed meanwhile is in it, too.
 ///
 /// # Errors
 /// As the database.
@@ -158,7 +159,9 @@ pub(crate) async fn done(
     let link = identity(tx, speaker.connection, update.entity, &speaker.remote_id).await?;
     if let (Some(link), Some(version)) = (link, remote_version) {
         let last_seen_at = link.last_seen_at.max(asked_at);
-        tx.save_identity(&Identity { remote_version: Some(version.to_owned()), last_seen_at, ..link }).await?;
+        let unread = version.parse::<Instant>().is_ok().then(|| format!("{version}{UNREAD}"));
+        let remote_version = unread.or_else(|| link.remote_version.clone());
+        tx.save_identity(&Identity { remote_version, last_seen_at, ..link }).await?;
     }
     Ok(())
 }

@@ -267,6 +267,10 @@ pub struct Assertion {
 /// Where a value stood that came in the answer to our own write: there is no row of the vendor behind it.
 pub const OUR_WRITE: &str = "answer to our write";
 
+/// Behind the version that a write of the hub left at another system, as long as nobody has read it: RFC 9557 lets words
+/// stand behind a moment, which stays what it is.
+pub const UNREAD: &str = "[_unread=1]";
+
 /// What was said of one field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AssertedField {

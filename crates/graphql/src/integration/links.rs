@@ -5,7 +5,7 @@ use crosstie_app::{LinkRecord, MergeRecords, Split, SplitRecord};
 use crosstie_domain::{
     Instant, Refusal, Refusals, UserErrorCode,
     access::{Permission, Sensitivity},
-    integration::{Entity, IdentityEvent, LinkState, MatchCandidate, matching::MatchEvidence},
+    integration::{Entity, IdentityEvent, LinkState, MatchCandidate, UNREAD, matching::MatchEvidence},
 };
 use crosstie_store::integration::{Identity, identities_of, identity_events_of, match_candidates};
 
@@ -63,7 +63,7 @@ impl ExternalRef {
 
     /// The record's version there when it was last seen.
     async fn remote_version(&self) -> Option<&str> {
-        self.0.remote_version.as_deref()
+        self.0.remote_version.as_deref().map(|version| version.strip_suffix(UNREAD).unwrap_or(version))
     }
 
     /// How sure it is.
