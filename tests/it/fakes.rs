@@ -96,18 +96,27 @@ async fn a_hub_reads_a_hosted_stand_in_by_the_configuration_that_it_prints() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_stand_in_listens_and_one_that_there_is_not_is_refused_with_those_that_there_are() {
+async fn a_hub_reads_every_stand_in_and_one_that_there_is_not_is_refused_with_those_that_there_are() {
     let Some(binary) = binary() else { return };
     let names: Vec<&str> = connectors().map(|connector| connector.descriptor().id).collect();
     for name in &names {
         let hosted = Hosted::start(&binary, &[name]).await;
         assert!(hosted.connection.contains(&format!("connector = {name:?}")), "{}", hosted.connection);
+        let database = format!("[database]\nurl = \"sqlite://{name}.db?mode=rwc\"\n");
+        binary.write("crosstie.toml", &format!("{database}{}\n", hosted.connection));
+        binary.done(&["migrate"]).await;
+        let tested = binary.done(&["connection", "test"]).await;
+        assert!(tested.contains(&format!("{name}: ok")), "{tested}");
+        let read = binary.done(&["sync", "run", name]).await;
+        assert!(read.contains("account: 0 row(s) read, 0 changed"), "{name}: {read}");
         let answer = hosted.ask(Method::Get, "/", &Json::Null).await.expect("it answers");
         assert!((400..500).contains(&answer.status), "{name} has nothing there: {}", answer.status);
         hosted.stop().await;
     }
     let refused = binary.refused(&["fake", "abacus"]).await;
     assert!(refused.contains(&names.join(", ")), "{refused}");
+    let refused = binary.refused(&["fake", "tryton", "--webhooks", "http://127.0.0.1:1/hooks"]).await;
+    assert!(refused.contains("tryton sends no webhooks (--webhooks)"), "{refused}");
     let refused = binary.refused(&["fake", "stripe", "--listen", "nowhere"]).await;
     assert!(refused.contains("--listen"), "{refused}");
 }

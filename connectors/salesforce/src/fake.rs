@@ -344,6 +344,10 @@ impl SalesforceFake {
 }
 
 impl FakeVendor for SalesforceFake {
+    fn settings(&self) -> Value {
+        json!({ "currency": "EUR" })
+    }
+
     fn respond(&mut self, request: &HttpRequest, now: Instant) -> HttpResponse {
         self.requests += 1;
         match self.faults.pop_front() {

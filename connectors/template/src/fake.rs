@@ -103,6 +103,10 @@ impl TemplateFake {
 }
 
 impl FakeVendor for TemplateFake {
+    fn settings(&self) -> Value {
+        json!({ "currency": "EUR" })
+    }
+
     fn respond(&mut self, request: &HttpRequest, now: Instant) -> HttpResponse {
         if !request.header("authorization").is_some_and(|value| value.starts_with("Bearer ")) {
             return HttpResponse::empty(401);

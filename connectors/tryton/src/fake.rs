@@ -340,6 +340,10 @@ impl TrytonFake {
 }
 
 impl FakeVendor for TrytonFake {
+    fn settings(&self) -> Value {
+        json!({ "company": 1 })
+    }
+
     fn respond(&mut self, request: &HttpRequest, now: Instant) -> HttpResponse {
         if !request.header("authorization").is_some_and(|value| value.starts_with("Bearer ")) {
             return HttpResponse::empty(401);

@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crosstie_domain::Instant;
+use serde_json::{Value, json};
 
 use crate::{HttpRequest, HttpResponse, Transport, TransportError};
 
@@ -15,6 +16,11 @@ pub trait FakeVendor: Send {
     /// Webhook deliveries that the last requests set off, signed and addressed, in the order in which they happened.
     fn take_deliveries(&mut self) -> Vec<HttpRequest> {
         Vec::new()
+    }
+
+    /// Settings with which a connection reads it as it stands without any records; an object.
+    fn settings(&self) -> Value {
+        json!({})
     }
 }
 

@@ -181,13 +181,13 @@ fn listed<T: Listed>() -> String {
 
 /// Collects the text of a statement and its values.
 struct Sql {
-    postgres: bool,
+    backend: DbBackend,
     values: Vec<Value>,
 }
 
 impl Sql {
     fn of(db: &impl Reads) -> Self {
-        Self { postgres: db.connection().is_postgres(), values: Vec::new() }
+        Self { backend: db.connection().backend(), values: Vec::new() }
     }
 
     fn bind(&mut self, value: impl Into<Value>) -> String {
@@ -196,9 +196,8 @@ impl Sql {
     }
 
     fn list(&mut self, texts: &[String]) -> Texts {
-        let backend = if self.postgres { DbBackend::Postgres } else { DbBackend::Sqlite };
-        self.values.push(Texts::value(backend, texts));
-        Texts::at(backend, self.values.len())
+        self.values.push(Texts::value(self.backend, texts));
+        Texts::at(self.backend, self.values.len())
     }
 
     fn condition<T: Listed>(&mut self, condition: &Condition<T::Column>) -> String {
@@ -242,18 +241,19 @@ impl Sql {
             let escaped = text.to_ascii_lowercase().replace('!', "!!").replace('%', "!%").replace('_', "!_");
             return format!("LOWER({column}) LIKE {} ESCAPE '!'", self.bind(format!("%{escaped}%")));
         }
+        let is_postgres = self.backend == DbBackend::Postgres;
         let mut pattern = String::new();
         for letter in text.chars() {
             let cases = cases(letter);
             match letter {
                 _ if letter.is_ascii_alphanumeric() => pattern.push(letter.to_ascii_lowercase()),
                 _ if cases.len() > 1 => pattern.extend(['['].iter().chain(&cases).chain(&[']'])),
-                '*' | '?' | '[' if !self.postgres => pattern.extend(['[', letter, ']']),
-                _ if letter.is_ascii() && self.postgres => pattern.extend(['\\', letter]),
+                '*' | '?' | '[' if !is_postgres => pattern.extend(['[', letter, ']']),
+                _ if letter.is_ascii() && is_postgres => pattern.extend(['\\', letter]),
                 _ => pattern.push(letter),
             }
         }
-        if self.postgres {
+        if is_postgres {
             return format!("LOWER({column} COLLATE \"C\") ~ {}", self.bind(pattern));
         }
         format!("LOWER({column}) GLOB {}", self.bind(format!("*{pattern}*")))
@@ -404,7 +404,7 @@ pub async fn plan<T: Listed>(
         }
     }
     let mut sql = Sql::of(db);
-    let explain = if sql.postgres { "EXPLAIN" } else { "EXPLAIN QUERY PLAN" };
+    let explain = if sql.backend == DbBackend::Postgres { "EXPLAIN" } else { "EXPLAIN QUERY PLAN" };
     let text = format!("{explain} {}", sql.page::<T>(scope, request));
     let steps: Vec<Step> = db.connection().all(&text, sql.values).await?;
     Ok(steps.into_iter().map(|step| step.0).collect::<Vec<_>>().join("\n"))

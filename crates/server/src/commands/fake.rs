@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
-use crosstie_connectors::{connectors, fakes};
+use crosstie_connectors::{connector, connectors, fakes};
 use crosstie_sdk::Secret;
 
 use super::{CommandError, serve::StopSignal};
@@ -43,7 +43,12 @@ pub(super) async fn run(args: FakeArgs) -> Result<ExitCode, CommandError> {
     let FakeArgs { vendor, listen: address, webhooks, webhook_secret, data } = args;
     let mut stop = StopSignal::listen()?;
     let listener = listen("--listen", &address).await?;
+    let has_webhooks = connector(&vendor).is_some_and(|connector| connector.inbound().is_some());
+    if webhooks.is_some() && !has_webhooks {
+        return Err(format!("{vendor} sends no webhooks (--webhooks)").into());
+    }
     let fake = fakes::fake(&vendor, webhooks, Secret::new(&webhook_secret)).ok_or("no such stand-in")?;
+    let settings = toml::Value::try_from(fake.settings())?;
     let hosted = HostedFake::start(listener, fake, data.as_deref()).map_err(|cause| match &data {
         Some(file) => format!("cannot use the file {} (--data): {cause}", file.display()).into(),
         None => cause,
@@ -58,7 +63,10 @@ pub(super) async fn run(args: FakeArgs) -> Result<ExitCode, CommandError> {
     println!("connector = {vendor:?}");
     println!("base_url = {url:?}");
     println!("token = \"anything\"");
-    println!("webhook_secrets = [{webhook_secret:?}]");
+    if has_webhooks {
+        println!("webhook_secrets = [{webhook_secret:?}]");
+    }
+    println!("settings = {settings}");
     println!();
     println!("The next two requests are answered with a fault after:");
     println!();

@@ -127,15 +127,15 @@ impl Tx {
     /// The same for several remote records of a connection. Who needs more than one takes all of them at once, before
     /// records: two who bring the same ones never wait for each other.
     ///
-    /// Records are held by the dozen: a page would hold more locks than the database has for a few of such. Who waits
-    /// for another record of the same dozen waits for one commit.
+    /// Records of a kind are held in 256 groups: a page would hold more locks than the database has for a few of such.
+    /// Who waits for another record of the same group waits for one commit.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when somebody else holds one for more than 5 seconds.
     pub async fn lock_identities(&self, connection: ConnectionId, remote: &[(Entity, &str)]) -> Result<(), StoreError> {
         let key = |(entity, remote_id): &(Entity, &str)| {
-            let dozen = remote_id.bytes().fold(0_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte));
-            format!("{connection}:{}:{dozen}", entity.as_str())
+            let group = remote_id.bytes().fold(0_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte));
+            format!("{connection}:{}:{group}", entity.as_str())
         };
         let keys: BTreeSet<String> = remote.iter().map(key).collect();
         self.connection().hold(&keys.into_iter().collect::<Vec<_>>(), 0).await
